@@ -1,0 +1,190 @@
+-- channel: values handed from task to task, in order. Built on core's
+-- park/unpark. Nothing is lost: a value given to a receiver that is cancelled
+-- before it runs again goes back to the front.
+
+local core = require "weft.core"
+local options = require "weft.options"
+
+local channel = {}
+channel.__index = channel
+channel.__name = "weft.channel"
+
+-- A waiter stands in a doubly linked list, so that one which times out leaves
+-- it in constant time. It is `done` once a value was handed over (or taken).
+
+local function list_new()
+   local list = {}
+   list.next, list.prev = list, list
+   return list
+end
+
+local function list_push(list, waiter)
+   waiter.prev, waiter.next = list.prev, list
+   list.prev.next, list.prev = waiter, waiter
+end
+
+local function list_remove(waiter)
+   if not waiter.next then return end
+   waiter.prev.next, waiter.next.prev = waiter.next, waiter.prev
+   waiter.next, waiter.prev = nil, nil
+end
+
+local function list_pop(list)
+   local waiter = list.next
+   if waiter == list then return nil end
+   list_remove(waiter)
+   return waiter
+end
+
+local function settle(waiter)
+   waiter.done = true
+   core.unpark(waiter.token)
+end
+
+-- Gives v to the receiver that has waited longest; false when none waits.
+local function hand_over(self, v)
+   local waiter = list_pop(self.receivers)
+   if not waiter then return false end
+   waiter.value = v
+   settle(waiter)
+   return true
+end
+
+local function push_back(self, v)
+   self.last = self.last + 1
+   self.items[self.last] = v
+end
+
+local function push_front(self, v)
+   self.first = self.first - 1
+   self.items[self.first] = v
+end
+
+local function pop_front(self)
+   if self.first > self.last then return nil end
+   local v = self.items[self.first]
+   self.items[self.first] = nil
+   self.first = self.first + 1
+   return v
+end
+
+-- A waiter's __close: also runs when the task is cancelled, or the run ends.
+local receiving = {}
+function receiving:__close()
+   list_remove(self)
+   if self.value ~= nil and not self.taken then
+      if not hand_over(self.channel, self.value) then push_front(self.channel, self.value) end
+   end
+end
+
+local sending = {}
+function sending:__close()
+   list_remove(self)
+end
+
+-- Parks until the waiter is settled: true, or nil, message, code. A wake-up
+-- that was meant for something else just waits again.
+local function wait(waiter, timeout)
+   local ends = timeout and core.now() + timeout
+   while not waiter.done do
+      local left = ends and math.max(ends - core.now(), 0)
+      local ok, message, code = core.park(left)
+      if not ok and not waiter.done then return nil, message, code end
+   end
+   return true
+end
+
+local function closed()
+   return nil, "the channel is closed", "closed"
+end
+
+--- weft.channel([capacity])
+local function new(capacity)
+   if capacity == nil then capacity = 0 end
+   options.argument(capacity, "integer", "the capacity", "weft.channel", 2)
+   if capacity < 0 then error("weft.channel: the capacity must not be negative", 2) end
+   return setmetatable({ capacity = capacity, items = {}, first = 1, last = 0,
+      receivers = list_new(), senders = list_new(), is_closed = false }, channel)
+end
+
+function channel:send(v)
+   if v == nil then error("channel:send: nil cannot be sent", 2) end
+   if self.is_closed then return closed() end
+   if hand_over(self, v) then return true end
+   if #self < self.capacity then
+      push_back(self, v)
+      return true
+   end
+   local waiter <close> = setmetatable({ token = core.waiting(), offer = v }, sending)
+   list_push(self.senders, waiter)
+   local ok, message, code = wait(waiter)
+   if not ok then return nil, message, code end
+   if waiter.refused then return closed() end
+   return true
+end
+
+-- What can be had without waiting, or nil. Room in the buffer is filled with
+-- what the longest waiting sender offers, so order is kept.
+local function take(self)
+   local v = pop_front(self)
+   local sender = list_pop(self.senders)
+   if not sender then return v end
+   if v == nil then
+      v = sender.offer
+   else
+      push_back(self, sender.offer)
+   end
+   settle(sender)
+   return v
+end
+
+function channel:receive(timeout)
+   if timeout ~= nil then
+      options.argument(timeout, "number", "the timeout", "channel:receive", 2)
+   end
+   local v = take(self)
+   if v ~= nil then return v end
+   if self.is_closed then return closed() end
+   local waiter <close> = setmetatable({ token = core.waiting(), channel = self }, receiving)
+   list_push(self.receivers, waiter)
+   local ok, message, code = wait(waiter, timeout)
+   if not ok then return nil, message, code end
+   if waiter.refused then return closed() end
+   waiter.taken = true
+   return waiter.value
+end
+
+--- for v in ch:each(): ends when the channel is closed and empty.
+function channel:each()
+   return channel.receive, self
+end
+
+local function refuse_all(list)
+   for waiter in list_pop, list do
+      waiter.refused = true
+      settle(waiter)
+   end
+end
+
+--- What is buffered can still be received. Idempotent.
+function channel:close()
+   if self.is_closed then return true end
+   self.is_closed = true
+   refuse_all(self.receivers)
+   refuse_all(self.senders)
+   return true
+end
+
+channel.__close = channel.close
+
+--- How many values are buffered.
+function channel:__len()
+   return self.last - self.first + 1
+end
+
+function channel:__tostring()
+   return ("weft.channel (%d of %d%s)"):format(#self, self.capacity,
+      self.is_closed and ", closed" or "")
+end
+
+return { new = new, methods = channel }

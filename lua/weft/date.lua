@@ -1,0 +1,45 @@
+-- date: HTTP dates (RFC 9110 5.6.7), in English whatever the locale is.
+
+local date = {}
+
+local days = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
+local months = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
+   "Nov", "Dec" }
+local month_number = {}
+for i, name in ipairs(months) do month_number[name] = i end
+
+--- Seconds since 1970 -> "Sun, 06 Nov 1994 08:49:37 GMT"
+function date.format(time)
+   local t = os.date("!*t", time // 1)
+   return ("%s, %02d %s %04d %02d:%02d:%02d GMT"):format(days[t.wday], t.day,
+      months[t.month], t.year, t.hour, t.min, t.sec)
+end
+
+-- Days from 1970-01-01 in the Gregorian calendar; a year begins in March here,
+-- so that the leap day comes last.
+local function days_since_epoch(year, month, day)
+   if month <= 2 then year, month = year - 1, month + 12 end
+   local leaps = year // 4 - year // 100 + year // 400
+   return 365 * year + leaps + (153 * (month - 3) + 2) // 5 + day - 719469
+end
+
+--- The one form that is still written -> seconds since 1970, or nil.
+function date.parse(s)
+   local day, name, year, hour, min, sec =
+      s:match("^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
+   local month = month_number[name]
+   if not month then return nil end
+   local total = days_since_epoch(math.tointeger(year), month, math.tointeger(day))
+   return total * 86400 + math.tointeger(hour) * 3600 + math.tointeger(min) * 60
+      + math.tointeger(sec)
+end
+
+local cached_at, cached
+--- The Date header's value now, made once a second.
+function date.now()
+   local time = os.time()
+   if time ~= cached_at then cached_at, cached = time, date.format(time) end
+   return cached
+end
+
+return date

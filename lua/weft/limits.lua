@@ -1,0 +1,115 @@
+-- limits: every option that weft takes, with its type, unit, default and range.
+-- Data only; options.lua checks against it, and a test holds meta.lua to it.
+
+local options = require "weft.options"
+
+local limits = {}
+
+local DAY = 86400
+local GIGABYTE = 1 << 30
+
+local function bytes(default, min, max, text)
+   return { type = "integer", unit = "bytes", default = default, min = min, max = max,
+      text = text }
+end
+
+local function seconds(default, min, text)
+   return { type = "number", unit = "seconds", default = default, min = min, max = DAY,
+      text = text }
+end
+
+local function count(default, min, max, text)
+   return { type = "integer", default = default, min = min, max = max, text = text }
+end
+
+-- RFC 9110 5.6.2
+local function is_token(s)
+   return s:find("^[%w!#$%%&'*+.^_`|~-]+$") ~= nil
+end
+limits.is_token = is_token
+
+local function token_list(list)
+   for _, name in ipairs(type(list) == "table" and list or {}) do
+      if not is_token(name) then
+         return ("must hold subprotocol names (RFC 9110 tokens), got %q"):format(name)
+      end
+   end
+end
+
+-- What a WebSocket connection is held to, on either side.
+limits.connection = {
+   max_message = bytes(1 << 20, 1, GIGABYTE,
+      "the biggest message taken; a bigger one closes the connection with 1009"),
+   max_fragments = count(131072, 1, 1 << 24, "frames of one message"),
+   ping_interval = seconds(20, 0, "silence after which a ping is sent; 0: none"),
+   ping_timeout = seconds(20, 0, "the time a peer has to answer a ping; 0: for ever"),
+   close_timeout = seconds(5, 0.01, "the bound of the close handshake"),
+   high_mark = bytes(64 << 10, 1, GIGABYTE, "queued output above which send waits"),
+   low_mark = bytes(16 << 10, 0, GIGABYTE, "queued output below which send goes on"),
+   hard_mark = bytes(1 << 20, 1, GIGABYTE,
+      "queued output at which a subscriber is disconnected with 1013"),
+   inbox_messages = count(16, 1, 1 << 20, "messages kept for a task that is busy"),
+   inbox_bytes = bytes(256 << 10, 1, GIGABYTE, "bytes kept for a task that is busy"),
+}
+
+-- What a request's head is held to.
+limits.head = {
+   max_line = bytes(4096, 64, 65535, "the request line; 414"),
+   max_head = bytes(8192, 64, 65535, "the whole head; 431"),
+   max_fields = count(64, 1, 64, "header fields; 400"),
+}
+
+limits.http = {
+   handshake_timeout = seconds(10, 0.01, "from accept to the end of the first head, in all"),
+   keepalive_timeout = seconds(75, 0.01, "waiting for the next request of a connection"),
+   body_timeout = seconds(30, 0.01, "reading the whole body of a request; 408"),
+   send_timeout = seconds(30, 0.01, "waiting for a peer that does not take a response"),
+   max_body = bytes(1 << 20, 0, GIGABYTE, "the body of a request; 413"),
+}
+
+limits.route = { max_body = limits.http.max_body }
+
+limits.server = {
+   max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
+   max_connections_per_ip = count(0, 0, 1 << 30,
+      "open connections of one address; 429 above; 0: no limit"),
+}
+
+limits.handshake = {
+   origins = { type = "list", text = "origins let in beside the server's own host; "
+      .. '"*" for all, "https://*.example.org" for subdomains' },
+   protocols = { type = "list|function", check = token_list,
+      text = "subprotocols in order of preference, or function(offered, req) -> name" },
+   authorize = { type = "function",
+      text = "function(req) -> data | nil, status, headers, body" },
+}
+
+limits.websocket_route = options.merge(limits.connection, limits.handshake)
+limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
+   limits.server)
+
+limits.listen = {
+   backlog = count(511, 1, 65535, "connections the kernel keeps until they are accepted"),
+   reuseport = { type = "boolean", default = false,
+      text = "let several processes listen there (SO_REUSEPORT)" },
+}
+
+limits.dial = { timeout = seconds(10, 0.01, "looking up and connecting, in all") }
+
+limits.connect = options.merge(limits.connection, limits.head, {
+   protocols = { type = "string|list", check = function(v)
+      return token_list(type(v) == "string" and { v } or v)
+   end, text = "subprotocols to offer, the preferred first" },
+   headers = { type = "table", text = "more header fields of the request" },
+   timeout = seconds(10, 0.01, "looking up, connecting and the handshake, in all"),
+})
+
+limits.static = {
+   index = { type = "string", default = "index.html", text = "what a directory answers with" },
+   max_age = { type = "number", unit = "seconds", default = 0, min = 0, max = 366 * DAY,
+      text = "Cache-Control; 0: ask again each time (no-cache)" },
+   hidden = { type = "boolean", default = false,
+      text = "serve names that begin with a dot too" },
+}
+
+return limits

@@ -1,0 +1,160 @@
+-- net: sockets by name. weft.dial and weft.listen, and the methods that turn
+-- core's sockets into the ones of LuaSocket's shape: bind and connect by host
+-- name, each().
+
+local core = require "weft.core"
+local limits = require "weft.limits"
+local options = require "weft.options"
+
+local net = {}
+
+local function show(host, port)
+   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
+end
+net.show = show
+
+-- Where an address says something that this version cannot do, that is misuse;
+-- an address that cannot be read comes from outside, as often as not.
+local function parse(address, where)
+   options.argument(address, "string", "the address", where, 3)
+   local parts, why = core.parse_address(address)
+   if not parts then
+      return nil, ("%s: bad address %q: %s"):format(where, address, why), "resolve"
+   end
+   if parts.kind ~= "tcp" then
+      error(("%s: %s addresses are not available in this version of weft (%s)")
+         :format(where, parts.kind, address), 3)
+   end
+   return parts
+end
+
+local function resolve(host, where)
+   local addresses, message, code = core.resolve(host)
+   if addresses then return addresses end
+   return nil, ("%s: %s"):format(where, message), code
+end
+
+-- Tries each address in order: a stream, or nil, what was tried, the last code.
+local function connect_any(addresses, port, open)
+   local tried, last = {}, "resolve"
+   for _, ip in ipairs(addresses) do
+      local stream, message, code = open(ip, port)
+      if stream then return stream end
+      tried[#tried + 1], last = ("%s (%s)"):format(show(ip, port), message), code
+      if code == "timeout" or code == "cancelled" then break end
+   end
+   return nil, table.concat(tried, ", "), last
+end
+
+local function open_stream(ip, port)
+   local socket = core.tcp()
+   local ok, message, code = socket:connect_ip(ip, port)
+   if ok then return socket end
+   socket:close()
+   return nil, message, code
+end
+
+--- A connected stream to host and port; no time limit of its own.
+function net.connect(host, port, where)
+   local addresses, message, code = resolve(host, where)
+   if not addresses then return nil, message, code end
+   local stream, tried
+   stream, tried, code = connect_any(addresses, port, open_stream)
+   if stream then return stream end
+   return nil, ("%s: cannot connect to %s: %s"):format(where, show(host, port), tried), code
+end
+
+--- weft.dial(address [, opts]) -> stream | nil, message, code
+function net.dial(address, opts)
+   local parts, message, code = parse(address, "weft.dial")
+   opts = options.check(opts, limits.dial, "weft.dial", 2)
+   if not parts then return nil, message, code end
+   if parts.host == "" or parts.port == 0 then
+      return nil, ("weft.dial: bad address %q: it needs a host and a port"):format(address),
+         "resolve"
+   end
+   local guard <close> = core.deadline(opts.timeout)
+   return net.connect(parts.host, parts.port, "weft.dial")
+end
+
+local function listen_on(ip, port, opts)
+   local socket = core.tcp()
+   local ok, message, code = socket:setoption("reuseaddr", true)
+   if ok and opts.reuseport then ok, message, code = socket:setoption("reuseport", true) end
+   if ok then ok, message, code = socket:bind_ip(ip, port) end
+   if ok then ok, message, code = socket:listen(opts.backlog) end
+   if ok then return socket end
+   socket:close()
+   return nil, message, code
+end
+
+-- weft.listen, for callers that have checked the options.
+function net.listen_checked(address, opts, where)
+   local parts, message, code = parse(address, where)
+   if not parts then return nil, message, code end
+   local addresses = { "*" }
+   if parts.host ~= "" then
+      addresses, message, code = resolve(parts.host, where)
+      if not addresses then return nil, message, code end
+   end
+   local listener
+   listener, message, code = listen_on(addresses[1], parts.port, opts)
+   if listener then return listener end
+   return nil, ("%s: cannot listen on %s: %s"):format(where, address, message), code
+end
+
+--- weft.listen(address [, opts]) -> listener | nil, message, code
+function net.listen(address, opts)
+   opts = options.check(opts, limits.listen, "weft.listen", 2)
+   return net.listen_checked(address, opts, "weft.listen")
+end
+
+local tcp, listener = core.methods.tcp, core.methods.listener
+
+local function check_port(port, where)
+   local number = math.tointeger(port)
+   if not number or number < 0 or number > 65535 then
+      error(("%s: the port must be an integer from 0 to 65535, got %s")
+         :format(where, tostring(port)), 3)
+   end
+   return number
+end
+
+--- tcp:bind(host, port) -> true | nil, message, code. "*" is every address.
+function tcp:bind(host, port)
+   options.argument(host, "string", "the host", "tcp:bind", 2)
+   port = check_port(port, "tcp:bind")
+   if host == "*" then return self:bind_ip("*", port) end
+   local addresses, message, code = resolve(host, "tcp:bind")
+   if not addresses then return nil, message, code end
+   return self:bind_ip(addresses[1], port)
+end
+
+--- tcp:connect(host, port) -> true | nil, message, code
+function tcp:connect(host, port)
+   options.argument(host, "string", "the host", "tcp:connect", 2)
+   port = check_port(port, "tcp:connect")
+   local addresses, message, code = resolve(host, "tcp:connect")
+   if not addresses then return nil, message, code end
+   local ok, tried
+   ok, tried, code = connect_any(addresses, port, function(ip)
+      return self:connect_ip(ip, port)
+   end)
+   if ok then return true end
+   return nil, ("tcp:connect: cannot connect to %s: %s"):format(show(host, port), tried), code
+end
+
+local function next_stream(self)
+   local stream, message, code = self:accept()
+   if stream then return stream end
+   if code == "closed" or code == "timeout" then return nil end
+   error(("%s: %s"):format(self, message), 2)
+end
+
+--- for stream in listener:each(): ends when the listener is closed, or a
+-- deadline passes; raises when the system cannot accept any more.
+function listener:each()
+   return next_stream, self
+end
+
+return net
