@@ -27,13 +27,13 @@ typedef struct wf_head {
     uint16_t status;        /* of a response */
     uint8_t minor;          /* HTTP/1.minor */
     uint8_t nfields;
-    uint16_t length; /* bytes of the whole head, its empty line included */
+    uint16_t length; /* bytes of the whole head: where what follows begins */
     wf_field fields[WF_HEAD_MAX_FIELDS];
 } wf_head;
 
 typedef struct wf_head_limits {
-    uint16_t max_line;   /* bytes of the first line */
-    uint16_t max_head;   /* bytes of the whole head */
+    uint16_t max_line;   /* bytes of the first line, its CRLF not counted */
+    uint16_t max_head;   /* bytes of the whole head, its empty line included */
     uint16_t max_fields; /* at most WF_HEAD_MAX_FIELDS */
 } wf_head_limits;
 
@@ -47,8 +47,11 @@ extern const wf_head_limits wf_head_default_limits;
  * < 0  minus the HTTP status that answers it: 400 malformed or too many
  *      fields, 414 line too long, 431 head too long, 505 version. *why, when
  *      not NULL, is then a constant sentence without trailing period.
- * Wrong bytes and limits are noticed as early as the bytes allow. No obs-fold,
- * no bare CR or LF tolerance beyond what RFC 9112 demands of a strict server.
+ * Wrong bytes and limits are noticed as early as the bytes allow, and the
+ * verdict is the same however the bytes came. No obs-fold, no bare CR or LF;
+ * one empty line before a request line is skipped (and counts in the length).
+ * While the answer is not > 0, *head holds nothing to rely on. Any minor
+ * version is let through: RFC 9110 2.5 reads them all as 1.1, but 1.0.
  */
 int wf_head_parse_request(wf_head *head, const char *p, size_t n, const wf_head_limits *limits,
                           const char **why);
