@@ -1,5 +1,6 @@
 std = "lua54"
 max_line_length = 100
+ignore = { "211/guard", "211/lifted" } -- <close> variables, which luacheck takes for unused
 exclude_files = { "spec/node_modules", "**/node_modules", "build" }
 
 -- Types only: declares functions without bodies.

@@ -65,8 +65,7 @@ $(BUILD)/flags: FORCE
 demo: ## the chat at http://localhost:8080/ (PORT=n for another), until Ctrl-C
 	@tools/setup build
 	@$(MAKE) --no-print-directory lib
-	@echo "weft chat: open http://localhost:$(PORT)/ in two windows. Ctrl-C ends it."
-	@trap : INT TERM; $(RUN_ENV) PORT=$(PORT) $(LUA) examples/chat.lua $(PORT); \
+	@trap : INT TERM; $(RUN_ENV) $(LUA) examples/chat.lua $(PORT); \
 	 code=$$?; test $$code -eq 130 || test $$code -eq 143 || exit $$code
 
 test: ## everything: C unit tests, specs, foreign peers, browser (SPECS=... for some)

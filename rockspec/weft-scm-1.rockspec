@@ -1,0 +1,69 @@
+rockspec_format = "3.0"
+package = "weft"
+version = "scm-1"
+
+source = {
+   url = "git+file://.",
+}
+
+description = {
+   summary = "WebSocket servers and clients as short coroutine scripts, on libev",
+   detailed = [[
+      A C core does the sockets, the accept loop and WebSocket framing; a thin Lua layer
+      lets servers and clients be written as coroutines, without a callback.
+   ]],
+   license = "MIT",
+   labels = { "websocket", "network", "coroutine", "libev", "server" },
+}
+
+dependencies = {
+   "lua >= 5.4, < 5.6",
+}
+
+external_dependencies = {
+   LIBEV = { header = "ev.h", library = "ev" },
+   OPENSSL = { header = "openssl/ssl.h", library = "ssl" },
+   ZLIB = { header = "zlib.h", library = "z" },
+}
+
+build = {
+   type = "builtin",
+   modules = {
+      ["weft.core"] = {
+         sources = {
+            "src/core/buffer.c",
+            "src/core/frame.c",
+            "src/core/handshake.c",
+            "src/core/head.c",
+            "src/core/mask.c",
+            "src/core/outq.c",
+            "src/core/session.c",
+            "src/core/url.c",
+            "src/core/utf8.c",
+            "src/io/crypto.c",
+            "src/io/hub.c",
+            "src/io/listener.c",
+            "src/io/loop.c",
+            "src/io/resolve.c",
+            "src/io/stream.c",
+            "src/io/ws.c",
+         },
+         defines = { "_GNU_SOURCE" },
+         incdirs = { "src", "$(LIBEV_INCDIR)", "$(OPENSSL_INCDIR)", "$(ZLIB_INCDIR)" },
+         libdirs = { "$(LIBEV_LIBDIR)", "$(OPENSSL_LIBDIR)", "$(ZLIB_LIBDIR)" },
+         libraries = { "ev", "ssl", "crypto", "z", "pthread" },
+      },
+      ["weft.channel"] = "lua/weft/channel.lua",
+      ["weft.date"] = "lua/weft/date.lua",
+      ["weft.group"] = "lua/weft/group.lua",
+      ["weft.limits"] = "lua/weft/limits.lua",
+      ["weft.mime"] = "lua/weft/mime.lua",
+      ["weft.net"] = "lua/weft/net.lua",
+      ["weft.options"] = "lua/weft/options.lua",
+      ["weft.request"] = "lua/weft/request.lua",
+      ["weft.response"] = "lua/weft/response.lua",
+      ["weft.router"] = "lua/weft/router.lua",
+      ["weft.static"] = "lua/weft/static.lua",
+      ["weft.upgrade"] = "lua/weft/upgrade.lua",
+   },
+}
