@@ -29,9 +29,9 @@ function date.parse(s)
       s:match("^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
    local month = month_number[name]
    if not month then return nil end
-   local total = days_since_epoch(math.tointeger(year), month, math.tointeger(day))
-   return total * 86400 + math.tointeger(hour) * 3600 + math.tointeger(min) * 60
-      + math.tointeger(sec)
+   local total = days_since_epoch(tonumber(year), month, tonumber(day))
+   return total * 86400 + tonumber(hour) * 3600 + tonumber(min) * 60
+      + tonumber(sec)
 end
 
 local cached_at, cached

@@ -28,9 +28,9 @@ local function parse(address, where)
    return parts
 end
 
-local function resolve(host, where)
-   local addresses, message, code = core.resolve(host)
-   if addresses then return addresses end
+-- nil, message, code of a function, with its name before the message.
+local function named(where, result, message, code)
+   if result then return result end
    return nil, ("%s: %s"):format(where, message), code
 end
 
@@ -54,14 +54,19 @@ local function open_stream(ip, port)
    return nil, message, code
 end
 
---- A connected stream to host and port; no time limit of its own.
-function net.connect(host, port, where)
-   local addresses, message, code = resolve(host, where)
+-- Looks the host up and connects to one of its addresses by `open`.
+local function connect_by_name(host, port, open)
+   local addresses, message, code = core.resolve(host)
    if not addresses then return nil, message, code end
-   local stream, tried
-   stream, tried, code = connect_any(addresses, port, open_stream)
-   if stream then return stream end
-   return nil, ("%s: cannot connect to %s: %s"):format(where, show(host, port), tried), code
+   local result, tried
+   result, tried, code = connect_any(addresses, port, open)
+   if result then return result end
+   return nil, ("cannot connect to %s: %s"):format(show(host, port), tried), code
+end
+
+--- A connected stream to host and port; no time limit of its own.
+function net.connect(host, port)
+   return connect_by_name(host, port, open_stream)
 end
 
 --- weft.dial(address [, opts]) -> stream | nil, message, code
@@ -74,7 +79,7 @@ function net.dial(address, opts)
          "resolve"
    end
    local guard <close> = core.deadline(opts.timeout)
-   return net.connect(parts.host, parts.port, "weft.dial")
+   return named("weft.dial", net.connect(parts.host, parts.port))
 end
 
 local function listen_on(ip, port, opts)
@@ -94,7 +99,7 @@ function net.listen_checked(address, opts, where)
    if not parts then return nil, message, code end
    local addresses = { "*" }
    if parts.host ~= "" then
-      addresses, message, code = resolve(parts.host, where)
+      addresses, message, code = named(where, core.resolve(parts.host))
       if not addresses then return nil, message, code end
    end
    local listener
@@ -125,7 +130,7 @@ function tcp:bind(host, port)
    options.argument(host, "string", "the host", "tcp:bind", 2)
    port = check_port(port, "tcp:bind")
    if host == "*" then return self:bind_ip("*", port) end
-   local addresses, message, code = resolve(host, "tcp:bind")
+   local addresses, message, code = named("tcp:bind", core.resolve(host))
    if not addresses then return nil, message, code end
    return self:bind_ip(addresses[1], port)
 end
@@ -134,14 +139,9 @@ end
 function tcp:connect(host, port)
    options.argument(host, "string", "the host", "tcp:connect", 2)
    port = check_port(port, "tcp:connect")
-   local addresses, message, code = resolve(host, "tcp:connect")
-   if not addresses then return nil, message, code end
-   local ok, tried
-   ok, tried, code = connect_any(addresses, port, function(ip)
+   return named("tcp:connect", connect_by_name(host, port, function(ip)
       return self:connect_ip(ip, port)
-   end)
-   if ok then return true end
-   return nil, ("tcp:connect: cannot connect to %s: %s"):format(show(host, port), tried), code
+   end))
 end
 
 local function next_stream(self)

@@ -5,6 +5,10 @@
 local router = {}
 router.__index = router
 
+-- Where a WebSocket route stands among the methods of a path: no method that a
+-- request can have, since it is not a token.
+router.WEBSOCKET = "(websocket)"
+
 local function new_node()
    return { fixed = {} }
 end
@@ -159,4 +163,4 @@ function router:match(method, path)
    return nil, nil, methods_of(search.others)
 end
 
-return { new = new, decode = decode, split = split }
+return { new = new, decode = decode, split = split, WEBSOCKET = router.WEBSOCKET }

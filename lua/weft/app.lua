@@ -1,0 +1,116 @@
+-- app: weft.app, the server a user sees: routes, listeners, one hub of topics.
+
+local core = require "weft.core"
+local http = require "weft.http"
+local limits = require "weft.limits"
+local net = require "weft.net"
+local options = require "weft.options"
+local router = require "weft.router"
+local static = require "weft.static"
+local upgrade = require "weft.upgrade"
+
+local app = {}
+app.__index = app
+app.__name = "weft.app"
+
+--- weft.app { ... }
+local function new(opts)
+   opts = options.check(opts, limits.app, "weft.app", 2)
+   upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
+   local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
+      hub = core.hub(), listeners = {}, waiting = {}, seats = {}, closed = false,
+      open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
+   }, app)
+   self.seat = http.new_seat(self)
+   return self
+end
+
+--- app:websocket(pattern, handler [, opts])
+function app:websocket(pattern, handler, opts)
+   options.argument(handler, "function", "the handler", "app:websocket", 2)
+   opts = options.check(opts, limits.websocket_route, "app:websocket", 2, self.limits)
+   local route = upgrade.route(handler, opts, "app:websocket", 2)
+   self.router:add(router.WEBSOCKET, pattern, route, 2)
+   return self
+end
+
+--- app:get(pattern, handler [, opts]), and post, put, delete alike.
+for _, method in ipairs { "get", "post", "put", "delete" } do
+   app[method] = function(self, pattern, handler, opts)
+      local where = "app:" .. method
+      options.argument(handler, "function", "the handler", where, 2)
+      opts = options.check(opts, limits.route, where, 2, self.limits)
+      local route = { handler = handler, max_body = opts.max_body }
+      self.router:add(method:upper(), pattern, route, 2)
+      return self
+   end
+end
+
+local function longest_first(a, b)
+   return #a.prefix > #b.prefix
+end
+
+--- app:static(prefix, dir [, opts])
+function app:static(prefix, dir, opts)
+   options.argument(prefix, "string", "the prefix", "app:static", 2)
+   options.argument(dir, "string", "the directory", "app:static", 2)
+   if prefix:sub(1, 1) ~= "/" then
+      error(('app:static: the prefix must begin with "/", got %q'):format(prefix), 2)
+   end
+   opts = options.check(opts, limits.static, "app:static", 2)
+   local mount = static.mount(prefix, dir, opts, 2)
+   for _, other in ipairs(self.mounts) do
+      if other.prefix == mount.prefix then
+         error(("app:static: %q is taken already"):format(prefix), 2)
+      end
+   end
+   table.insert(self.mounts, mount)
+   table.sort(self.mounts, longest_first)
+   return self
+end
+
+--- app:listen(address [, opts]) -> the address it has, its port
+function app:listen(address, opts)
+   opts = options.check(opts, limits.listen, "app:listen", 2)
+   if self.closed then return nil, "app:listen: the app is closed", "closed" end
+   local listener, message, code = net.listen_checked(address, opts, "app:listen")
+   if not listener then return nil, message, code end
+   local ip, port = listener:getsockname()
+   self.listeners[listener] = core.spawn(http.accept, self, listener)
+   return net.show(ip, port), port
+end
+
+--- app:publish(topic, message [, kind]) -> how many it went to
+function app:publish(topic, message, kind)
+   return self.hub:publish(topic, message, kind)
+end
+
+--- app:stats() -> a table of counts
+function app:stats()
+   return { connections = self.open, websockets = self.hub:connections(),
+      accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
+      refused = self.refused }
+end
+
+--- app:close(): stops listening, ends idle connections, asks every WebSocket to
+-- close with 1001 (RFC 6455 7.4.1: going away). Does not wait.
+function app:close()
+   if self.closed then return true end
+   self.closed = true
+   for listener in pairs(self.listeners) do listener:close() end
+   for stream in pairs(self.waiting) do stream:close() end
+   self.hub:close(1001, "going away")
+   return true
+end
+
+app.__close = app.close
+
+function app:__tostring()
+   local addresses = {}
+   for listener in pairs(self.listeners) do
+      addresses[#addresses + 1] = self.closed and "closed" or tostring(listener)
+   end
+   return ("weft.app (%s)"):format(table.concat(addresses, ", "))
+end
+
+return { new = new, methods = app }

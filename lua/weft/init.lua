@@ -1,0 +1,66 @@
+-- weft: WebSockets, servers and sockets as short coroutine scripts. This file
+-- gathers the public table; meta.lua describes it.
+
+local core = require "weft.core"
+local app = require "weft.app"
+local channel = require "weft.channel"
+local client = require "weft.client"
+local group = require "weft.group"
+local net = require "weft.net"
+local options = require "weft.options"
+
+local weft = {
+   version = core.version,
+   run = core.run, spawn = core.spawn, sleep = core.sleep, now = core.now,
+   group = group.run, channel = channel.new,
+   tcp = core.tcp, dial = net.dial, listen = net.listen,
+   connect = client.connect, app = app.new, stdin = core.stdin,
+}
+
+--- weft.code.timeout == "timeout"; a name that is none raises, so that a typing
+-- error in a comparison does not go unnoticed.
+local codes = {}
+for _, code in ipairs(core.codes) do codes[code.name] = code.name end
+weft.code = setmetatable(codes, {
+   __index = function(_, name)
+      error(("weft.code has no %q"):format(tostring(name)), 2)
+   end,
+   __newindex = function() error("weft.code cannot be changed", 2) end,
+})
+
+--- weft.deadline(s, f, ...): whatever waits inside f ends with "timeout" at s.
+function weft.deadline(s, f, ...)
+   options.argument(s, "number", "the time", "weft.deadline", 2)
+   options.argument(f, "function", "the function", "weft.deadline", 2)
+   local guard <close> = core.deadline(s)
+   return f(...)
+end
+
+--- weft.signal(name): waits for it.
+function weft.signal(name)
+   local number = type(name) == "string" and core.signals[name:upper():gsub("^SIG", "")]
+   if number then return core.signal(number) end
+   local known = {}
+   for signal in pairs(core.signals) do known[#known + 1] = signal end
+   table.sort(known)
+   error(("weft.signal: %s is not one of %s"):format(tostring(name),
+      table.concat(known, ", ")), 2)
+end
+
+-- weft.on_error is assigned to, and kept where the C side finds it.
+local on_error
+return setmetatable(weft, {
+   __index = function(_, key)
+      if key == "on_error" then return on_error end
+   end,
+   __newindex = function(_, key, value)
+      if key ~= "on_error" then
+         error(("weft.%s cannot be set; weft.on_error can"):format(tostring(key)), 2)
+      end
+      if value ~= nil then
+         options.argument(value, "function", "on_error", "weft", 2)
+      end
+      core.set_on_error(value)
+      on_error = value
+   end,
+})

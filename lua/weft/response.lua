@@ -1,0 +1,252 @@
+-- response: writes one HTTP response (RFC 9112 4 to 7) to a stream. What a
+-- handler returned is checked here; misuse raises, so that it is answered by
+-- 500 and reported like any other error of the handler.
+
+local core = require "weft.core"
+local date = require "weft.date"
+local limits = require "weft.limits"
+
+local response = {}
+
+local concat = table.concat
+
+local reasons = {
+   [200] = "OK", [201] = "Created", [202] = "Accepted", [203] = "Non-Authoritative Information",
+   [204] = "No Content", [205] = "Reset Content", [206] = "Partial Content",
+   [300] = "Multiple Choices", [301] = "Moved Permanently", [302] = "Found",
+   [303] = "See Other", [304] = "Not Modified", [307] = "Temporary Redirect",
+   [308] = "Permanent Redirect", [400] = "Bad Request", [401] = "Unauthorized",
+   [402] = "Payment Required", [403] = "Forbidden", [404] = "Not Found",
+   [405] = "Method Not Allowed", [406] = "Not Acceptable", [408] = "Request Timeout",
+   [409] = "Conflict", [410] = "Gone", [411] = "Length Required",
+   [412] = "Precondition Failed", [413] = "Content Too Large", [414] = "URI Too Long",
+   [415] = "Unsupported Media Type", [416] = "Range Not Satisfiable",
+   [417] = "Expectation Failed", [418] = "I'm a teapot", [421] = "Misdirected Request",
+   [422] = "Unprocessable Content", [426] = "Upgrade Required", [428] = "Precondition Required",
+   [429] = "Too Many Requests", [431] = "Request Header Fields Too Large",
+   [451] = "Unavailable For Legal Reasons", [500] = "Internal Server Error",
+   [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable",
+   [504] = "Gateway Timeout", [505] = "HTTP Version Not Supported",
+}
+response.reasons = reasons
+
+-- Framing is weft's own; a handler that sets these would contradict it.
+local reserved = { ["transfer-encoding"] = true, connection = true,
+   ["keep-alive"] = true, trailer = true, te = true }
+
+local function misuse(message, ...)
+   error(message:format(...), 0)
+end
+
+local function check_value(name, value)
+   if type(value) ~= "string" and math.type(value) == nil then
+      misuse("response header %q: the value must be a string or a number, got %s", name,
+         type(value))
+   end
+   value = tostring(value)
+   -- RFC 9110 5.5: CR, LF and NUL would let a value write the rest of the head
+   if value:find("[\0\r\n]") then
+      misuse("response header %q: the value must not hold CR, LF or NUL", name)
+   end
+   return value
+end
+
+local function add_field(lines, name, value)
+   if type(value) ~= "table" then
+      lines[#lines + 1] = name .. ": " .. check_value(name, value)
+      return
+   end
+   for _, one in ipairs(value) do
+      lines[#lines + 1] = name .. ": " .. check_value(name, one)
+   end
+end
+
+-- Adds the handler's fields; returns the set of lower-case names.
+local function add_fields(lines, headers)
+   local seen = {}
+   for name, value in pairs(headers) do
+      if type(name) ~= "string" or not limits.is_token(name) then
+         misuse("response header %q: not a header name", tostring(name))
+      end
+      local lower = name:lower()
+      if reserved[lower] then misuse("response header %q: weft sets it itself", name) end
+      seen[lower] = value
+      if lower ~= "content-length" then add_field(lines, name, value) end
+   end
+   return seen
+end
+
+--- Checks header fields that go out in a 101 or in a request of a client, and
+-- returns them as lines. forbidden: a set of lower-case names.
+function response.lines(headers, forbidden, where, level)
+   local lines = {}
+   for name, value in pairs(headers) do
+      local ok, why = pcall(function()
+         if type(name) ~= "string" or not limits.is_token(name) then
+            misuse("header %q: not a header name", tostring(name))
+         end
+         if forbidden[name:lower()] then misuse("header %q: weft sets it itself", name) end
+         add_field(lines, name, value)
+      end)
+      if not ok then error(("%s: %s"):format(where, why), level + 1) end
+   end
+   lines[#lines + 1] = ""
+   return concat(lines, "\r\n")
+end
+
+-- A body of weft's own (static.lua): { length=, send=function(stream, plan) -> ok }.
+local source = {}
+source.__index = source
+response.source = source
+
+local function is_source(body)
+   return getmetatable(body) == source
+end
+
+local function check_answer(status, headers, body)
+   if math.type(status) ~= "integer" or status < 200 or status > 599 then
+      misuse("a handler must return a status from 200 to 599 first "
+         .. "(return 200, headers, body), got %s", tostring(status))
+   end
+   if headers ~= nil and type(headers) ~= "table" then
+      misuse("a handler must return a table of headers or nil second "
+         .. "(return 200, headers, body), got a %s", type(headers))
+   end
+   local kind = type(body)
+   if body ~= nil and kind ~= "string" and kind ~= "function" and not is_source(body) then
+      misuse("a handler must return a string, a function or nil third "
+         .. "(return 200, headers, body), got a %s", kind)
+   end
+end
+
+-- The length that the handler announced for a body that is not a string yet.
+local function announced(seen, actual)
+   local length = seen["content-length"]
+   if length == nil then return actual end
+   local number = math.tointeger(tonumber(length))
+   if not number or number < 0 or (actual and number ~= actual) then
+      misuse("response header \"content-length\": %s does not fit the body", tostring(length))
+   end
+   return number
+end
+
+local function length_of(body, seen)
+   if body == nil then return announced(seen, 0) end
+   if type(body) == "string" then return announced(seen, #body) end
+   if type(body) == "table" then return body.length end
+   return announced(seen, nil)
+end
+
+local function add_framing(lines, plan, seen)
+   local status, length = plan.status, plan.length
+   if status == 204 or status == 304 then
+      plan.body = nil -- RFC 9110 15.3.5, 15.4.5: no content
+   elseif length then
+      lines[#lines + 1] = "content-length: " .. length
+   elseif plan.version == "1.0" then
+      plan.keep = false -- its end is the end of the connection
+   else
+      plan.chunked = true
+      lines[#lines + 1] = "transfer-encoding: chunked"
+   end
+   if plan.body and not seen["content-type"] then
+      lines[#lines + 1] = "content-type: text/plain; charset=utf-8"
+   end
+   if not plan.keep then
+      -- RFC 9110 7.8: whoever sends Upgrade names it here
+      lines[#lines + 1] = "connection: close" .. (seen.upgrade and ", upgrade" or "")
+   elseif plan.version == "1.0" then
+      lines[#lines + 1] = "connection: keep-alive"
+   end
+end
+
+local function head_of(plan, headers)
+   local status = plan.status
+   local lines = { ("HTTP/1.1 %d %s"):format(status, reasons[status] or "") }
+   local seen = add_fields(lines, headers)
+   plan.length = length_of(plan.body, seen)
+   if not seen.date then lines[#lines + 1] = "date: " .. date.now() end
+   add_framing(lines, plan, seen)
+   lines[#lines + 1] = "\r\n"
+   return concat(lines, "\r\n")
+end
+
+--- Checks an answer and makes its head: a plan { head=, body=, keep=, ... } for
+-- response.send. Raises on misuse, before anything is sent.
+function response.plan(request, keep, status, headers, body)
+   check_answer(status, headers, body)
+   local plan = { status = status, body = body, keep = keep,
+      version = request and request.version or "1.1" }
+   plan.head = head_of(plan, headers or {})
+   if request and request.method == "HEAD" then plan.body = nil end
+   return plan
+end
+
+-- One piece of an iterator's body; false when the peer is gone.
+local function send_piece(stream, piece, chunked)
+   if type(piece) ~= "string" then
+      misuse("a body's iterator must return strings, got a %s", type(piece))
+   end
+   if piece == "" then return true end -- a chunk of size 0 would end the body
+   if chunked then piece = ("%x\r\n%s\r\n"):format(#piece, piece) end
+   return stream:send(piece) ~= nil
+end
+
+local function send_pieces(stream, plan)
+   local total = 0
+   for piece in plan.body do
+      if not send_piece(stream, piece, plan.chunked) then return false end
+      total = total + #piece
+      if plan.length and total > plan.length then
+         misuse("a body is longer than its content-length (%d)", plan.length)
+      end
+   end
+   if plan.chunked then return stream:send("0\r\n\r\n") ~= nil end
+   if plan.length and total < plan.length then
+      misuse("a body is shorter than its content-length (%d)", plan.length)
+   end
+   return true
+end
+
+--- Sends a plan: true when all of it is on its way and the connection can be
+-- kept. An error of a body's iterator goes through.
+function response.send(stream, plan)
+   local body = plan.body
+   if type(body) == "string" then
+      return stream:send(plan.head .. body) ~= nil and plan.keep
+   end
+   if not stream:send(plan.head) then return false end
+   if body == nil then return plan.keep end
+   local send_body = is_source(body) and body.send or send_pieces
+   return send_body(stream, plan) and plan.keep
+end
+
+-- How long, and for how many bytes, a refused peer is listened to so that it
+-- gets to read why: closing with unread input would reset the connection.
+local LINGER_TIME, LINGER_BYTES = 2, 256 << 10
+
+--- Half-closes, drops what still comes in, within bounds, and closes.
+function response.linger(stream)
+   stream:shutdown("send")
+   local guard <close> = core.deadline(LINGER_TIME)
+   for _ = 1, LINGER_BYTES // 8192 do
+      if not stream:receive(8192) then break end
+   end
+   stream:close()
+end
+
+--- Sends a plan made with keep = false, and closes: nothing that the peer sends
+-- behind the request is parsed.
+function response.finish(stream, plan)
+   response.send(stream, plan)
+   response.linger(stream)
+   return false
+end
+
+--- Refuses: status, and text that says why. request may be nil.
+function response.refuse(stream, request, status, headers, text)
+   local body = (text or reasons[status]) .. "\n"
+   return response.finish(stream, response.plan(request, false, status, headers, body))
+end
+
+return response

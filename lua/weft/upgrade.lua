@@ -1,0 +1,160 @@
+-- upgrade: a server's side of the opening handshake (RFC 6455 4.2), as far as
+-- it is policy: who may come in, with which subprotocol, or which refusal is
+-- answered. core.judge decides whether the request is valid at all.
+
+local core = require "weft.core"
+local limits = require "weft.limits"
+local response = require "weft.response"
+
+local upgrade = {}
+
+--- core's compiled form of the connection's options; raises for the user when
+-- the marks contradict each other.
+function upgrade.compile(opts, where, level)
+   if opts.low_mark > opts.high_mark or opts.high_mark > opts.hard_mark then
+      local message = "%s: low_mark (%d), high_mark (%d) and hard_mark (%d) must be in that order"
+      error(message:format(where, opts.low_mark, opts.high_mark, opts.hard_mark), level + 1)
+   end
+   return core.ws_options {
+      max_message = opts.max_message, max_fragments = opts.max_fragments,
+      ping_interval = opts.ping_interval, ping_timeout = opts.ping_timeout,
+      close_timeout = opts.close_timeout, high = opts.high_mark, low = opts.low_mark,
+      hard = opts.hard_mark, inbox_messages = opts.inbox_messages,
+      inbox_bytes = opts.inbox_bytes,
+   }
+end
+
+local default_port = { http = ":80", https = ":443", ws = ":80", wss = ":443" }
+
+-- Is the page's origin the host that the request was sent to? The scheme may
+-- differ: TLS may end in front of us.
+local function same_host(origin, host)
+   local scheme, authority = origin:match("^(%a[%w+.-]*)://([^/]+)$")
+   if not scheme or not host then return false end
+   local port = default_port[scheme]
+   if port and authority:sub(-#port) == port then authority = authority:sub(1, -#port - 1) end
+   if port and host:sub(-#port) == port then host = host:sub(1, -#port - 1) end
+   return authority == host
+end
+
+-- "https://*.example.org" lets in any name below example.org, not itself.
+local function matches(origin, pattern)
+   if pattern == "*" or pattern == origin then return true end
+   local scheme, suffix = pattern:match("^(.-://)%*(%..+)$")
+   if not scheme or origin:sub(1, #scheme) ~= scheme then return false end
+   local rest = origin:sub(#scheme + 1)
+   return #rest > #suffix and rest:sub(-#suffix) == suffix
+      and not rest:find("[/@]")
+end
+
+--- RFC 6455 10.2: a browser says where the page came from; others send none.
+function upgrade.origin_allowed(origin, host, origins)
+   if not origin then return true end
+   origin = origin:lower()
+   if same_host(origin, host and host:lower()) then return true end
+   for _, pattern in ipairs(origins or {}) do
+      if matches(origin, pattern:lower()) then return true end
+   end
+   return false
+end
+
+--- The offered subprotocols in order, or nil when the field is malformed or
+-- names one twice (RFC 6455 4.1).
+function upgrade.offered(field)
+   local list = {}
+   for element in (field .. ","):gmatch("([^,]*),") do
+      local name = element:match("^[ \t]*(.-)[ \t]*$")
+      if name ~= "" then -- RFC 9110 5.6.1: empty list elements are ignored
+         if not limits.is_token(name) or list[name] then return nil end
+         list[#list + 1], list[name] = name, true
+      end
+   end
+   return list[1] and list
+end
+
+-- The server's preference decides. nil: go on without one (RFC 6455 4.2.2).
+local function choose(protocols, offered, request)
+   if type(protocols) == "function" then
+      local plain = table.move(offered, 1, #offered, 1, {})
+      local name = protocols(plain, request)
+      if name and not offered[name] then
+         error(("protocols returned %q, which the client did not offer"):format(name), 0)
+      end
+      return name or nil
+   end
+   for _, name in ipairs(protocols) do
+      if offered[name] then return name end
+   end
+end
+
+-- nil, status, headers, text: as an HTTP handler would return them.
+local function refuse(status, headers, text)
+   return nil, status, headers, text
+end
+
+local function judge(request)
+   local status, why, bad_version = core.judge(request)
+   if status == 101 then return true end
+   local headers
+   if bad_version then
+      headers = { ["sec-websocket-version"] = "13", upgrade = "websocket" }
+   elseif status == 426 then
+      headers = { upgrade = "websocket" }
+   elseif status == 405 then
+      headers = { allow = "GET" }
+   end
+   return refuse(status, headers, why)
+end
+
+--- What answers a plain request on a path that only speaks WebSocket.
+function upgrade.required()
+   return 426, { upgrade = "websocket" }, "this is a WebSocket endpoint"
+end
+
+local function protocol_for(route, request)
+   local field = route.protocols and request:header("sec-websocket-protocol")
+   if not field then return true end
+   local offered = upgrade.offered(request.headers["sec-websocket-protocol"])
+   if not offered then return refuse(400, nil, "a malformed Sec-WebSocket-Protocol") end
+   return true, choose(route.protocols, offered, request)
+end
+
+-- true, data, or the refusal that the user chose.
+local function authorize(route, request)
+   if not route.authorize then return true end
+   local data, status, headers, body = route.authorize(request)
+   if data then return true, data ~= true and data or nil end
+   if status == nil then status = 403 end
+   if math.type(status) ~= "integer" or status < 300 or status > 599 then
+      error("authorize must return data, or nil and a status from 300 to 599", 0)
+   end
+   return refuse(status, headers, body or response.reasons[status])
+end
+
+--- Decides about a request on a WebSocket route:
+--   protocol | false, data        let it in
+--   nil, status, headers, body    refuse it
+-- Errors of the user's functions go through.
+function upgrade.decide(route, request)
+   local ok, status, headers, text = judge(request)
+   if not ok then return nil, status, headers, text end
+   if not upgrade.origin_allowed(request:header("origin"), request:header("host"),
+      route.origins) then
+      return refuse(403, nil, "this origin is not in the option origins")
+   end
+   local protocol
+   ok, protocol, headers, text = protocol_for(route, request)
+   if not ok then return nil, protocol, headers, text end
+   local data
+   ok, data, headers, text = authorize(route, request)
+   if not ok then return nil, data, headers, text end
+   return protocol or false, data
+end
+
+--- A route for the router; opts were checked.
+function upgrade.route(handler, opts, where, level)
+   return { handler = handler, options = upgrade.compile(opts, where, level + 1),
+      origins = opts.origins, protocols = opts.protocols, authorize = opts.authorize }
+end
+
+return upgrade
