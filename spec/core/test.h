@@ -112,9 +112,10 @@ typedef struct test_fence {
 static TEST_UNUSED test_fence test_fence_new(size_t room)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    test_fence f = {NULL, (room + page - 1) / page * page, 0};
+    test_fence f = { NULL, (room + page - 1) / page * page, 0 };
     f.mapped = f.room + page;
-    void *at = mmap(NULL, f.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *at =
+        mmap(NULL, f.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED || mprotect((uint8_t *)at + f.room, page, PROT_NONE) != 0) {
         perror("test_fence");
         exit(2);

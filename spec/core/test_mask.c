@@ -15,7 +15,7 @@ static void reference(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t 
         dst[i] = src[i] ^ key[(i + phase) % 4];
 }
 
-static const uint8_t key[4] = {0x37, 0xFA, 0x21, 0x3D};
+static const uint8_t key[4] = { 0x37, 0xFA, 0x21, 0x3D };
 
 static void fill(uint8_t *p, size_t n)
 {
@@ -52,7 +52,8 @@ static void copying(void)
                     reference(want + to, given + align, n, key, phase);
                     wf_mask_copy(got + to, given + align, n, key, phase);
                     CHECK_THAT(memcmp(got, want, sizeof got) == 0,
-                               "length %zu, phase %zu, from %zu to %zu", n, phase, align, to);
+                               "length %zu, phase %zu, from %zu to %zu", n, phase, align,
+                               to);
                 }
 }
 
@@ -84,7 +85,7 @@ static void twice_is_nothing(void)
 /* RFC 6455 5.7: a single-frame masked text message of "Hello". */
 static void the_example_of_the_rfc(void)
 {
-    uint8_t hello[5] = {0x7F, 0x9F, 0x4D, 0x51, 0x58};
+    uint8_t hello[5] = { 0x7F, 0x9F, 0x4D, 0x51, 0x58 };
     wf_mask(hello, sizeof hello, key, 0);
     CHECK_BYTES(hello, sizeof hello, "Hello");
 }
@@ -108,12 +109,12 @@ static void before_the_fence(void)
 int main(void)
 {
     static const test_case cases[] = {
-        {"in place", in_place},
-        {"copying", copying},
-        {"in two pieces, cut at every offset", in_pieces},
-        {"twice is nothing", twice_is_nothing},
-        {"the example of RFC 6455 5.7", the_example_of_the_rfc},
-        {"up to a fence", before_the_fence},
+        { "in place", in_place },
+        { "copying", copying },
+        { "in two pieces, cut at every offset", in_pieces },
+        { "twice is nothing", twice_is_nothing },
+        { "the example of RFC 6455 5.7", the_example_of_the_rfc },
+        { "up to a fence", before_the_fence },
     };
     return RUN(cases);
 }

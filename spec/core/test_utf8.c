@@ -92,10 +92,11 @@ static void check_bytewise(const uint8_t *p, size_t n, size_t good, bool complet
     size_t i = 0;
     while (i < n && wf_utf8_feed(&s, p + i, 1))
         i++;
-    CHECK_THAT(i == good, "%02X %02X %02X..: bad byte at %zu, not %zu", p[0], n > 1 ? p[1] : 0,
-               n > 2 ? p[2] : 0, i, good);
+    CHECK_THAT(i == good, "%02X %02X %02X..: bad byte at %zu, not %zu", p[0],
+               n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, i, good);
     if (good == n)
-        CHECK_THAT((s == WF_UTF8_START) == complete, "%02X..: wrongly complete or not", p[0]);
+        CHECK_THAT((s == WF_UTF8_START) == complete, "%02X..: wrongly complete or not",
+                   p[0]);
 }
 
 static void check_whole(const uint8_t *p, size_t n, size_t good, bool complete)
@@ -124,7 +125,8 @@ static void check_splits(const uint8_t *p, size_t n)
         CHECK_THAT(first == (good >= cut), "cut at %zu of %zu: first piece", cut, n);
         if (!first)
             continue;
-        CHECK_THAT(wf_utf8_feed(&s, p + cut, n - cut) == (good == n), "cut at %zu of %zu", cut, n);
+        CHECK_THAT(wf_utf8_feed(&s, p + cut, n - cut) == (good == n), "cut at %zu of %zu",
+                   cut, n);
         if (good == n)
             CHECK((s == WF_UTF8_START) == complete);
     }
@@ -153,18 +155,18 @@ static void exhaustive_to_three_bytes(void)
 /* All leads of four, every second byte, and the edges of the last two. */
 static void four_bytes(void)
 {
-    static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
-                                    0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xF4, 0xFF};
+    static const uint8_t edges[] = { 0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
+                                     0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xF4, 0xFF };
     for (uint32_t i = 0xC000; i <= 0xFFFF; i++)
         for (size_t j = 0; j < sizeof edges; j++)
             for (size_t k = 0; k < sizeof edges; k++) {
-                uint8_t b[4] = {(uint8_t)(i >> 8), (uint8_t)i, edges[j], edges[k]};
+                uint8_t b[4] = { (uint8_t)(i >> 8), (uint8_t)i, edges[j], edges[k] };
                 check_against_reference(b, 4);
             }
     for (uint32_t i = 0; i < 2000000; i++) {
         uint32_t r = test_random();
-        uint8_t b[4] = {(uint8_t)(0xE0 | r >> 24), (uint8_t)(r >> 16), (uint8_t)(r >> 8),
-                        (uint8_t)r};
+        uint8_t b[4] = { (uint8_t)(0xE0 | r >> 24), (uint8_t)(r >> 16), (uint8_t)(r >> 8),
+                         (uint8_t)r };
         check_against_reference(b, 4);
     }
 }
@@ -185,12 +187,24 @@ static void first_bad_byte(void)
         const char *bytes;
         size_t n, bad;
     } rows[] = {
-        {"\xE0\x80\x80", 3, 1},     {"\xE0\x9F\x80", 3, 1},     {"\xF4\x90\x80\x80", 4, 1},
-        {"\xC0\x80", 2, 0},         {"\xC1\xBF", 2, 0},         {"\xED\xA0\x80", 3, 1},
-        {"\xED\xBF\xBF", 3, 1},     {"\xF0\x80\x80\x80", 4, 1}, {"\xF0\x8F\xBF\xBF", 4, 1},
-        {"\xF5\x80\x80\x80", 4, 0}, {"\xFE", 1, 0},             {"\xFF", 1, 0},
-        {"a\x80", 2, 1},            {"\xC3(", 2, 1},            {"\xE2\x82(", 3, 2},
-        {"\xF0\x9F\x98(", 4, 3},    {"\xE2\x28\xA1", 3, 1},     {"\xF8\x88\x80\x80\x80", 5, 0},
+        { "\xE0\x80\x80", 3, 1 },
+        { "\xE0\x9F\x80", 3, 1 },
+        { "\xF4\x90\x80\x80", 4, 1 },
+        { "\xC0\x80", 2, 0 },
+        { "\xC1\xBF", 2, 0 },
+        { "\xED\xA0\x80", 3, 1 },
+        { "\xED\xBF\xBF", 3, 1 },
+        { "\xF0\x80\x80\x80", 4, 1 },
+        { "\xF0\x8F\xBF\xBF", 4, 1 },
+        { "\xF5\x80\x80\x80", 4, 0 },
+        { "\xFE", 1, 0 },
+        { "\xFF", 1, 0 },
+        { "a\x80", 2, 1 },
+        { "\xC3(", 2, 1 },
+        { "\xE2\x82(", 3, 2 },
+        { "\xF0\x9F\x98(", 4, 3 },
+        { "\xE2\x28\xA1", 3, 1 },
+        { "\xF8\x88\x80\x80\x80", 5, 0 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const uint8_t *p = (const uint8_t *)rows[i].bytes;
@@ -288,15 +302,15 @@ static void random_pieces(void)
 int main(void)
 {
     static const test_case cases[] = {
-        {"an empty text is valid", empty},
-        {"every sequence of one to three bytes", exhaustive_to_three_bytes},
-        {"sequences of four bytes", four_bytes},
-        {"every code point", every_code_point},
-        {"fails at the first byte that cannot be", first_bad_byte},
-        {"a text that ends within a character", incomplete_at_the_end},
-        {"a bad byte at every place, before a fence", everywhere_before_the_fence},
-        {"random texts, cut at every offset", random_texts_and_splits},
-        {"random texts in random pieces", random_pieces},
+        { "an empty text is valid", empty },
+        { "every sequence of one to three bytes", exhaustive_to_three_bytes },
+        { "sequences of four bytes", four_bytes },
+        { "every code point", every_code_point },
+        { "fails at the first byte that cannot be", first_bad_byte },
+        { "a text that ends within a character", incomplete_at_the_end },
+        { "a bad byte at every place, before a fence", everywhere_before_the_fence },
+        { "random texts, cut at every offset", random_texts_and_splits },
+        { "random texts in random pieces", random_pieces },
     };
     build_reference();
     return RUN(cases);

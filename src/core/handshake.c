@@ -51,7 +51,8 @@ void wf_handshake_key(const uint8_t random[16], char key[25])
 }
 
 /* RFC 6455 4.2.2 5.4: base64 of the SHA-1 of the key and the GUID */
-void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1, char accept[29])
+void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1,
+                         char accept[29])
 {
     char text[MAX_KEY + sizeof guid - 1];
     uint8_t digest[20];
@@ -133,7 +134,8 @@ static bool names_resource(const char *p, size_t n)
     if (n > 0 && p[0] == '/')
         return true;
     const char *colon = memchr(p, ':', n);
-    return colon != NULL && (size_t)(p + n - colon) >= 3 && colon[1] == '/' && colon[2] == '/';
+    return colon != NULL && (size_t)(p + n - colon) >= 3 && colon[1] == '/' &&
+           colon[2] == '/';
 }
 
 /* RFC 6455 4.2.1 1: "An HTTP/1.1 or higher GET request" */
@@ -198,19 +200,22 @@ static int judge_key(request *r)
     wf_span key;
     bool twice;
     if (!only(r->head, r->p, "sec-websocket-key", &key, &twice))
-        return refuse(r, 400, twice ? "more than one Sec-WebSocket-Key field"
-                                    : "no Sec-WebSocket-Key field");
+        return refuse(r, 400,
+                      twice ? "more than one Sec-WebSocket-Key field"
+                            : "no Sec-WebSocket-Key field");
     if (!is_key(r->p + key.at, key.len))
         return refuse(r, 400, "the Sec-WebSocket-Key is not 16 bytes in base64");
     return 101;
 }
 
-int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version, const char **why)
+int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version,
+                       const char **why)
 {
     static int (*const judges[])(request *) = {
-        judge_host, judge_upgrade, judge_request_line, judge_body, judge_version, judge_key,
+        judge_host, judge_upgrade, judge_request_line,
+        judge_body, judge_version, judge_key,
     };
-    request r = {head, p, NULL, false};
+    request r = { head, p, NULL, false };
     int status = 101;
     for (size_t i = 0; status == 101 && i < sizeof judges / sizeof judges[0]; i++)
         status = judges[i](&r);
@@ -284,7 +289,7 @@ const char *wf_handshake_check(const wf_head *head, const char *p, const char *k
                                wf_sha1_fn sha1, const char *offered, bool extensions,
                                wf_span *protocol)
 {
-    wf_span none = {0, 0}, chosen = none;
+    wf_span none = { 0, 0 }, chosen = none;
     *protocol = none;
     if (head->status != 101)
         return "the server did not answer with status 101"; /* point 1 */
@@ -294,7 +299,8 @@ const char *wf_handshake_check(const wf_head *head, const char *p, const char *k
     if (why == NULL)
         why = check_accept(head, p, key, sha1);
     /* point 5: an extension that the client did not ask for */
-    if (why == NULL && !extensions && wf_head_find(head, p, "sec-websocket-extensions", 0) >= 0)
+    if (why == NULL && !extensions &&
+        wf_head_find(head, p, "sec-websocket-extensions", 0) >= 0)
         why = "the answer has an extension that was not offered";
     if (why == NULL)
         why = check_protocol(head, p, offered, &chosen);

@@ -18,11 +18,13 @@ WF_HIDDEN_BEGIN
  * Duplicates of Host, Sec-WebSocket-Key and Sec-WebSocket-Version are 400.
  * bad_version and why may be NULL.
  */
-int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version, const char **why);
+int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version,
+                       const char **why);
 
 /* The Sec-WebSocket-Accept for a key of key_len bytes (24 for every key that
  * was judged valid; of a longer one only 64 count), NUL-terminated. */
-void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1, char accept[29]);
+void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1,
+                         char accept[29]);
 
 /*
  * Judges the server's answer (RFC 6455 4.1): status 101, Upgrade, Connection,

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-const wf_head_limits wf_head_default_limits = {4096, 8192, WF_HEAD_MAX_FIELDS};
+const wf_head_limits wf_head_default_limits = { 4096, 8192, WF_HEAD_MAX_FIELDS };
 
 enum { MAX_METHOD = 32 };
 
@@ -31,9 +31,9 @@ static int refuse(scan *s, int status, const char *why)
 
 /* RFC 9110 5.6.2: tchar */
 static const uint8_t tchars[256] = {
-    ['!'] = 1,  ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1,
-    ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,
-    ['^'] = 1,  ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
+    ['!'] = 1,         ['#'] = 1,         ['$'] = 1,         ['%'] = 1, ['&'] = 1,
+    ['\''] = 1,        ['*'] = 1,         ['+'] = 1,         ['-'] = 1, ['.'] = 1,
+    ['^'] = 1,         ['_'] = 1,         ['`'] = 1,         ['|'] = 1, ['~'] = 1,
     ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
@@ -87,7 +87,7 @@ static inline uint64_t below_or_del(uint64_t w, uint64_t low)
 
 static wf_span span(size_t at, size_t end)
 {
-    return (wf_span){(uint16_t)at, (uint16_t)(end - at)};
+    return (wf_span){ (uint16_t)at, (uint16_t)(end - at) };
 }
 
 /* At CR: the CRLF. RFC 9112 2.2: a CR not immediately followed by LF is
@@ -360,10 +360,10 @@ static int conclude(wf_head *head, scan *s, int r, size_t n, const wf_head_limit
     return (int)s->at;
 }
 
-int wf_head_parse_request(wf_head *head, const char *p, size_t n, const wf_head_limits *limits,
-                          const char **why)
+int wf_head_parse_request(wf_head *head, const char *p, size_t n,
+                          const wf_head_limits *limits, const char **why)
 {
-    scan s = {p, 0, WF_MIN(n, limits->max_head), NULL};
+    scan s = { p, 0, WF_MIN(n, limits->max_head), NULL };
     int r = DONE;
     clear(head);
     /* RFC 9112 2.2: a server SHOULD ignore at least one empty line received
@@ -375,10 +375,10 @@ int wf_head_parse_request(wf_head *head, const char *p, size_t n, const wf_head_
     return conclude(head, &s, r, n, limits, why);
 }
 
-int wf_head_parse_response(wf_head *head, const char *p, size_t n, const wf_head_limits *limits,
-                           const char **why)
+int wf_head_parse_response(wf_head *head, const char *p, size_t n,
+                           const wf_head_limits *limits, const char **why)
 {
-    scan s = {p, 0, WF_MIN(n, limits->max_head), NULL};
+    scan s = { p, 0, WF_MIN(n, limits->max_head), NULL };
     clear(head);
     return conclude(head, &s, parse(head, &s, limits, status_line), n, limits, why);
 }
@@ -439,7 +439,8 @@ static bool list_has(const char *p, size_t n, const char *token, size_t len)
     return false;
 }
 
-bool wf_head_has_token(const wf_head *head, const char *p, const char *name, const char *token)
+bool wf_head_has_token(const wf_head *head, const char *p, const char *name,
+                       const char *token)
 {
     size_t len = strlen(token);
     for (int i = 0; (i = wf_head_find(head, p, name, i)) >= 0; i++) {

@@ -53,17 +53,18 @@ extern const wf_head_limits wf_head_default_limits;
  * While the answer is not > 0, *head holds nothing to rely on. Any minor
  * version is let through: RFC 9110 2.5 reads them all as 1.1, but 1.0.
  */
-int wf_head_parse_request(wf_head *head, const char *p, size_t n, const wf_head_limits *limits,
-                          const char **why);
-int wf_head_parse_response(wf_head *head, const char *p, size_t n, const wf_head_limits *limits,
-                           const char **why);
+int wf_head_parse_request(wf_head *head, const char *p, size_t n,
+                          const wf_head_limits *limits, const char **why);
+int wf_head_parse_response(wf_head *head, const char *p, size_t n,
+                           const wf_head_limits *limits, const char **why);
 
 /* The index of the first field of that lower-case name at or after `from`, or -1. */
 int wf_head_find(const wf_head *head, const char *p, const char *name, int from);
 /* How many fields have that lower-case name. */
 int wf_head_count(const wf_head *head, const char *p, const char *name);
 /* Is `token` (lower case) in the comma lists of all fields of that name? */
-bool wf_head_has_token(const wf_head *head, const char *p, const char *name, const char *token);
+bool wf_head_has_token(const wf_head *head, const char *p, const char *name,
+                       const char *token);
 /* Does the span equal the lower-case text, whatever its case? */
 bool wf_span_is(wf_span span, const char *p, const char *lower);
 

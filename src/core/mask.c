@@ -36,7 +36,7 @@ static inline uint64_t key_word(const uint8_t key[4], size_t phase)
 /* dst is src, or does not overlap it. */
 static inline void mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t k)
 {
-    const vec32 kv = {k, k, k, k};
+    const vec32 kv = { k, k, k, k };
     size_t i = 0;
     for (; n - i >= sizeof kv; i += sizeof kv)
         *(vec32 *)(dst + i) = *(const vec32 *)(src + i) ^ kv;

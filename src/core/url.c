@@ -14,7 +14,7 @@ typedef struct part {
 
 static wf_span span(size_t at, size_t end)
 {
-    return (wf_span){(uint16_t)at, (uint16_t)(end - at)};
+    return (wf_span){ (uint16_t)at, (uint16_t)(end - at) };
 }
 
 static bool is_digit(char c)
@@ -79,7 +79,7 @@ static const char *ipv6(const part *t, const char *zone_mark)
     }
     if (colons < 2)
         return bad_ipv6;
-    part zone = {t->base, percent, t->end};
+    part zone = { t->base, percent, t->end };
     if (percent == t->end)
         return NULL;
     if (!begins(&zone, zone_mark))
@@ -93,7 +93,7 @@ static const char *take_host(part *t, const char *zone_mark, wf_span *host, bool
 {
     *is_ipv6 = t->at < t->end && t->base[t->at] == '[';
     size_t end = first_of(t, *is_ipv6 ? "]" : ":");
-    part name = {t->base, t->at + *is_ipv6, end};
+    part name = { t->base, t->at + *is_ipv6, end };
     if (*is_ipv6 && end == t->end)
         return "the bracket around the IPv6 address is not closed";
     if (*is_ipv6) {
@@ -135,16 +135,16 @@ static const struct scheme {
     bool secure;
 } schemes[] = {
     /* RFC 6455 3; RFC 9110 4.2 */
-    {"ws", 80, false},
-    {"wss", 443, true},
-    {"http", 80, false},
-    {"https", 443, true},
+    { "ws", 80, false },
+    { "wss", 443, true },
+    { "http", 80, false },
+    { "https", 443, true },
 };
 
 /* "scheme://"; schemes are case-insensitive (RFC 3986 3.1). */
 static const char *take_scheme(part *t, wf_url *url)
 {
-    part rest = {t->base, first_of(t, ":/?#"), t->end};
+    part rest = { t->base, first_of(t, ":/?#"), t->end };
     if (!begins(&rest, "://"))
         return "the URL does not begin with ws://, wss://, http:// or https://";
     url->scheme = span(t->at, rest.at);
@@ -162,7 +162,7 @@ static const char *take_scheme(part *t, wf_url *url)
 /* authority = [ userinfo "@" ] host [ ":" port ] (RFC 3986 3.2) */
 static const char *take_authority(part *t, wf_url *url)
 {
-    part a = {t->base, t->at, first_of(t, "/?#")};
+    part a = { t->base, t->at, first_of(t, "/?#") };
     t->at = a.end;
     for (size_t i = a.end; i > a.at; i--) {
         if (t->base[i - 1] != '@')
@@ -188,7 +188,7 @@ static void take_rest(part *t, wf_url *url)
 {
     size_t end = first_of(t, "#");
     url->has_fragment = end < t->end;
-    part before = {t->base, t->at, end};
+    part before = { t->base, t->at, end };
     size_t question = first_of(&before, "?");
     url->path = span(t->at, question);
     url->has_query = question < end;
@@ -203,8 +203,8 @@ static bool is_visible(char c)
 
 const char *wf_url_parse(wf_url *url, const char *p, size_t n)
 {
-    part t = {p, 0, n};
-    *url = (wf_url){0};
+    part t = { p, 0, n };
+    *url = (wf_url){ 0 };
     if (n > WF_HEAD_MAX_BYTES)
         return "the URL is too long";
     /* RFC 3986 2: a URL is of visible ASCII; all else is percent-encoded */
@@ -239,8 +239,8 @@ static const char *parse_unix(wf_address *address, const part *t)
 
 const char *wf_address_parse(wf_address *address, const char *p, size_t n)
 {
-    part t = {p, 0, n};
-    *address = (wf_address){0};
+    part t = { p, 0, n };
+    *address = (wf_address){ 0 };
     if (n > WF_HEAD_MAX_BYTES)
         return "the address is too long";
     if (begins(&t, "unix:")) {

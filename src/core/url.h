@@ -28,8 +28,8 @@ typedef enum { WF_ADDRESS_TCP, WF_ADDRESS_TLS, WF_ADDRESS_UNIX } wf_address_kind
 
 typedef struct wf_address {
     wf_address_kind kind;
-    wf_span host; /* len 0: every interface; for unix: the path */
-    bool ipv6;    /* host was an IPv6 literal in brackets */
+    wf_span host;  /* len 0: every interface; for unix: the path */
+    bool ipv6;     /* host was an IPv6 literal in brackets */
     uint16_t port; /* 0 for unix */
 } wf_address;
 
