@@ -1,0 +1,285 @@
+// Drives chromium through the pages of examples/chat.lua and examples/push.lua.
+//    node chat.mjs CHAT_URL PUSH_URL SCREENSHOT_DIR
+// Prints "ok NAME" or "not ok NAME: why" for each check. The server's life is in the hands of the
+// caller: "please stop" and "please start" ask it to kill the chat server and to start it again.
+// Nothing here sleeps: every step waits for what it needs to see, for a bounded time.
+import { chromium } from "playwright-core";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+const [chatUrl, pushUrl, shots] = process.argv.slice(2);
+const PATIENCE = 20_000;      // milliseconds for one thing to appear
+const troubles = [];          // what the pages complained about on their consoles
+let outage = false;
+
+async function check(name, body) {
+  try {
+    await body();
+    console.log(`ok ${name}`);
+  } catch (error) {
+    console.log(`not ok ${name}: ${String(error.message ?? error).replace(/\s+/g, " ").slice(0, 400)}`);
+  }
+}
+
+function expect(condition, why) {
+  if (!condition) throw new Error(why);
+}
+
+const browser = await chromium.launch({ // with a fresh user data directory, removed at the end
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run"],
+});
+
+async function open(context, url) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.on("pageerror", (error) => troubles.push(String(error)));
+  page.on("console", (message) => {
+    const lost = /WebSocket connection to .* failed/.test(message.text());
+    if (["error", "warning"].includes(message.type()) && !(outage && lost)) troubles.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+const connected = (page) => page.waitForSelector('#status[data-state="open"]');
+
+async function enter(page, name) {
+  await page.waitForSelector("#ask[open]");
+  await page.fill("#name", name);
+  await page.press("#name", "Enter");
+  await connected(page);
+}
+
+const bubbles = (page) => page.$$eval(".bubble", (all) => all.map((one) => one.textContent));
+
+async function say(page, text) {
+  await page.fill("#text", text);
+  await page.press("#text", "Enter");
+}
+
+const sees = (page, text) => page.waitForFunction(
+  (wanted) => [...document.querySelectorAll(".bubble")].some((one) => one.textContent === wanted), text);
+
+const seesPeople = (page, names) => page.waitForFunction(
+  (wanted) => [...document.querySelectorAll("#who bdi")].map((one) => one.textContent).join() === wanted,
+  names.join());
+
+const shoot = (page, name) => page.screenshot({ path: join(shots, name + ".png") });
+
+mkdirSync(shots, { recursive: true });
+const desktop = await browser.newContext({ viewport: { width: 1100, height: 720 } });
+const dark = await browser.newContext({ viewport: { width: 1100, height: 720 }, colorScheme: "dark" });
+const phone = await browser.newContext({
+  viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true,
+});
+
+const ada = await open(desktop, chatUrl);
+const grace = await open(desktop, chatUrl);
+
+await check("asks for a name, once", async () => {
+  await ada.waitForSelector("#ask[open]");
+  await shoot(ada, "chat-name");
+  await enter(ada, "Ada");
+  await ada.reload();
+  await connected(ada);
+  expect(!await ada.isVisible("#ask"), "it asked again after a reload");
+});
+
+await check("shows in both tabs who is here", async () => {
+  await enter(grace, "Grace");
+  await seesPeople(ada, ["Ada", "Grace"]);
+  await seesPeople(grace, ["Ada", "Grace"]);
+  await ada.getByText("Grace joined").waitFor();
+});
+
+await check("brings the messages of each tab to the other, with the name", async () => {
+  await say(ada, "Good morning! Is the loom ready?");
+  await sees(grace, "Good morning! Is the loom ready?");
+  await say(grace, "Nearly. The warp is on, and I am threading the last heddles.");
+  await sees(ada, "Nearly. The warp is on, and I am threading the last heddles.");
+  const names = await ada.$$eval(".line:not(.mine) .head bdi", (all) => all.map((one) => one.textContent));
+  expect(names.join() === "Grace", `the line is said to be by ${names}`);
+  expect(await ada.inputValue("#text") === "", "the message stayed in the input");
+});
+
+await check("shows markup as text", async () => {
+  const attack = `<img src=x onerror="document.title='pwned'"><b>bold</b>&lt;`;
+  const mallory = await open(desktop, chatUrl);
+  await enter(mallory, `<b onclick=hi()>M</b>`);
+  await say(mallory, attack);
+  for (const page of [ada, grace, mallory]) await sees(page, attack);
+  await seesPeople(ada, ["<b onclick=hi()>M</b>", "Ada", "Grace"].sort((a, b) => a.localeCompare(b)));
+  expect(await ada.$$eval("#lines img, #lines b, #who b", (all) => all.length) === 0, "markup became elements");
+  expect(!(await ada.title()).includes("pwned"), "the script in the message ran");
+  await mallory.close();
+});
+
+await check("shows who leaves", async () => {
+  await seesPeople(ada, ["Ada", "Grace"]);
+  await ada.getByText("M</b> left").waitFor();
+});
+
+await check("sends nothing for a blank line, and keeps to the limits", async () => {
+  const before = (await bubbles(ada)).length;
+  await say(ada, "   ");
+  expect(await ada.isDisabled("#send"), "a blank line could be sent");
+  expect(await ada.getAttribute("#text", "maxlength") === "500", "no limit on the input");
+  await ada.fill("#text", "y".repeat(499));
+  await ada.type("#text", "yyy");
+  expect((await ada.inputValue("#text")).length === 500, "more than 500 characters could be typed");
+  await ada.press("#text", "Enter");
+  await sees(grace, "y".repeat(500));
+  await sees(ada, "y".repeat(500));
+  expect((await bubbles(ada)).length === before + 1, "the blank line became a message");
+});
+
+await check("keeps lines of several rows", async () => {
+  await ada.fill("#text", "over");
+  await ada.press("#text", "Shift+Enter");
+  await ada.type("#text", "under");
+  await ada.press("#text", "Enter");
+  await sees(grace, "over\nunder");
+});
+
+await check("gives a newcomer the last 50 messages", async () => {
+  for (let i = 1; i <= 55; i++) await say(grace, `pick ${i}`);
+  await sees(ada, "pick 55");
+  const late = await open(dark, chatUrl);
+  await enter(late, "Linus");
+  await sees(late, "pick 55");
+  const got = await bubbles(late);
+  expect(got.length === 50, `${got.length} lines came`);
+  expect(got[0] === "pick 6", `the first was "${got[0]}"`);
+  const end = await late.$eval("#lines", (it) => it.scrollHeight - it.scrollTop - it.clientHeight);
+  expect(end < 2, "the newest line is not in view");
+  await late.close();
+});
+
+await check("does not pull down who reads further up", async () => {
+  await ada.$eval("#lines", (it) => { it.scrollTop = 0; });
+  await ada.waitForFunction(() => document.getElementById("lines").scrollTop === 0);
+  await say(grace, "are you there?");
+  await sees(ada, "are you there?");
+  await ada.waitForSelector("#newest", { state: "visible" });
+  expect(await ada.$eval("#lines", (it) => it.scrollTop) === 0, "the lines moved");
+  await ada.click("#newest");
+  await ada.waitForSelector("#newest", { state: "hidden" });
+});
+
+await check("asks again when the server refuses a name", async () => {
+  const page = await open(desktop, chatUrl);
+  await page.waitForSelector("#ask[open]");
+  await page.evaluate(() => sessionStorage.setItem("weft.name", "n".repeat(25)));
+  await page.reload();
+  await page.getByText("First a name, of 1 to 24 characters.").waitFor();
+  await enter(page, "Nora");
+  await seesPeople(page, ["Ada", "Grace", "Nora"]);
+  await page.close();
+  await seesPeople(ada, ["Ada", "Grace"]);
+});
+
+await check("says so in both tabs when the server is gone", async () => {
+  outage = true;
+  console.log("please stop");
+  await ada.waitForSelector('#status:not([data-state="open"])');
+  await grace.waitForSelector('#status:not([data-state="open"])');
+  await ada.waitForSelector('#status[data-state="waiting"]');
+  expect(/Offline, trying again in \d+ s/.test(await ada.textContent("#status")) ||
+    await ada.waitForFunction(() => /Offline, trying/.test(document.getElementById("status").textContent)),
+  "no word about trying again");
+  await shoot(ada, "chat-offline");
+});
+
+await check("keeps what is written while the server is gone", async () => {
+  await say(ada, "written in the dark");
+  expect(await ada.inputValue("#text") === "written in the dark", "the input was emptied");
+  expect(await ada.isDisabled("#send"), "it could be sent");
+});
+
+await check("comes back in both tabs by itself", async () => {
+  console.log("please start");
+  await ada.waitForSelector('#status[data-state="open"]', { timeout: 40_000 });
+  await grace.waitForSelector('#status[data-state="open"]', { timeout: 40_000 });
+  outage = false;
+  for (const page of [ada, grace]) await seesPeople(page, ["Ada", "Grace"]);
+  expect((await bubbles(ada)).includes("pick 55"), "the lines from before are gone");
+});
+
+await check("goes on chatting after the return", async () => {
+  expect(!await ada.isDisabled("#send"), "what was written cannot be sent now");
+  await ada.click("#send");
+  await sees(grace, "written in the dark");
+  await say(grace, "and we are back");
+  await sees(ada, "and we are back");
+});
+
+await check("fits a phone", async () => {
+  const page = await open(phone, chatUrl);
+  await enter(page, "Hedy");
+  for (const [who, line] of [
+    [ada, "I would like to try the new pattern today."],
+    [grace, "Give me five minutes, the last heddles are threaded."],
+    [page, "I can bring the indigo yarn along."],
+    [ada, "Please do! The weft is the thread that a loom weaves across all the others."],
+    [grace, "<b>Bold</b> stays what it is here: text."],
+  ]) {
+    await say(who, line);
+    await sees(page, line);
+  }
+  const extent = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  expect(extent[0] <= extent[1], `the page is ${extent[0]} wide on a screen of ${extent[1]}`);
+  expect(await page.isVisible("#send"), "the button is out of sight");
+  await shoot(page, "chat-phone");
+  await page.click("#toggle");
+  await page.waitForSelector("#people", { state: "visible" });
+  await seesPeople(page, ["Ada", "Grace", "Hedy"]);
+  await shoot(page, "chat-phone-people");
+  await shoot(ada, "chat-desktop");
+  await ada.emulateMedia({ colorScheme: "dark" });
+  await shoot(ada, "chat-desktop-dark");
+  await page.close();
+});
+
+const push = await open(desktop, pushUrl);
+
+await check("push: values arrive several times a second", async () => {
+  await push.waitForFunction(() => +document.getElementById("rate").textContent >= 5);
+  const first = await push.textContent("#value");
+  await push.waitForFunction((value) => document.getElementById("value").textContent !== value, first);
+});
+
+await check("push: the plot moves", async () => {
+  const picture = () => push.locator("#plot").screenshot();
+  const before = await picture();
+  await push.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  expect(!before.equals(await picture()), "two frames later the picture is the same");
+  const drawn = await push.$eval("#plot", (it) =>
+    it.getContext("2d").getImageData(0, 0, it.width, it.height).data.filter((byte, i) => i % 4 === 3 && byte).length);
+  expect(drawn > 1000, `only ${drawn} pixels are drawn`);
+});
+
+await check("push: as many pixels as the screen has", async () => {
+  const page = await open(phone, pushUrl);
+  await page.waitForFunction(() => +document.getElementById("rate").textContent >= 5);
+  const [pixels, width] = await page.$eval("#plot", (it) => [it.width, it.getBoundingClientRect().width]);
+  expect(pixels === Math.round(2 * width), `${pixels} pixels for a width of ${width} at ratio 2`);
+  await page.close();
+});
+
+await check("push: takes screenshots of a full plot", async () => {
+  await push.waitForFunction(() => +document.getElementById("rate").textContent >= 15);
+  await shoot(push, "push-desktop");
+  await push.emulateMedia({ colorScheme: "dark" });
+  await push.setViewportSize({ width: 390, height: 844 });
+  await push.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await shoot(push, "push-phone-dark");
+});
+
+await check("leaves nothing on the console", async () => {
+  expect(troubles.length === 0, troubles.join(" | "));
+});
+
+await browser.close();
+console.log("done");

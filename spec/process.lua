@@ -1,0 +1,93 @@
+-- Child programs for the specs: start one, read its lines, stop it by its id.
+--
+-- Reads block, and always end: every child runs under `timeout`, which kills it when its time is
+-- over. So a child may not depend on a loop that runs in the spec's own process; both sides of
+-- such a test are children. Standard error comes with standard output: unexpected lines show.
+
+local process = {}
+
+-- What a sanitizer preloads must not get into foreign programs (nor into sh and timeout), but
+-- has to be there again for the children that load weft.
+local CLEAN = os.getenv "WEFT_CLEAN_ENV" or ""
+local PRELOADED = { "LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS" }
+
+process.lua = os.getenv "LUA" or "lua5.4"
+
+local Child = {}
+Child.__index = Child
+
+local function quote(word)
+   return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+
+local function environment(options)
+   local words = {}
+   for name, value in pairs(options.env or {}) do
+      words[#words + 1] = name .. "=" .. quote(value)
+   end
+   for _, name in ipairs(options.foreign and {} or PRELOADED) do
+      local value = CLEAN ~= "" and os.getenv(name)
+      if value then
+         words[#words + 1] = name .. "=" .. quote(value)
+      end
+   end
+   return #words > 0 and "env " .. table.concat(words, " ") .. " " or ""
+end
+
+-- Starts argv, a list of words. Options: env (a table), foreign (does not load weft), limit
+-- (seconds until it is killed, 60), input (a file to read from; nothing by default).
+function process.start(argv, options)
+   options = options or {}
+   local words = {}
+   for i, word in ipairs(argv) do
+      words[i] = quote(word)
+   end
+   -- exec keeps the id, so what $$ says is the id of the program itself.
+   local inner = ("echo $$; exec %s%s <%s 2>&1"):format(environment(options),
+      table.concat(words, " "), quote(options.input or "/dev/null"))
+   local pipe = assert(io.popen(("exec %s timeout --signal=KILL %d sh -c %s"):format(
+      CLEAN, options.limit or 60, quote(inner))))
+   local pid = tonumber(pipe:read "l")
+   assert(pid, "could not start " .. argv[1])
+   return setmetatable({ pid = pid, pipe = pipe, name = table.concat(argv, " "), seen = {} }, Child)
+end
+
+-- The next line, or nil at the end of the output.
+function Child:line()
+   local line = self.pipe and self.pipe:read "l"
+   self.seen[#self.seen + 1] = line
+   return line
+end
+
+-- Reads on to a line that matches, and returns its captures; raises when there is none.
+function Child:wait_for(pattern)
+   for line in self.line, self do
+      if line:find(pattern) then
+         return line:match(pattern)
+      end
+   end
+   error(("%s ended without a line like %q; it said:\n%s"):format(
+      self.name, pattern, table.concat(self.seen, "\n")), 2)
+end
+
+-- Waits for its end. Returns the output not read so far, and how it ended: 0, an exit status, or
+-- 128 plus a signal. Harmless when it was called before.
+function Child:finish()
+   if not self.pipe then
+      return "", self.status
+   end
+   local rest = self.pipe:read "a"
+   local _, how, code = self.pipe:close()
+   self.pipe, self.status = nil, how == "signal" and 128 + code or code
+   return rest, self.status
+end
+
+-- Sends a signal ("INT", "KILL" ...) and waits for the end.
+function Child:stop(signal)
+   if self.pipe then
+      os.execute(("exec %s kill -%s %d 2>/dev/null"):format(CLEAN, signal or "TERM", self.pid))
+   end
+   return self:finish()
+end
+
+return process
