@@ -1,0 +1,627 @@
+---@meta weft
+
+--- Times are seconds, sizes are bytes. What goes wrong outside of the script comes back as
+--- `nil, message, code`, with a code of `weft.code`; a call that cannot be right raises an error
+--- at the line that made it. Every handle has `close()`, can be a `<close>` variable, and
+--- `tostring` names its peer. A call that waits suspends its own task and nobody else.
+---
+--- Called on the main Lua thread outside `weft.run`, a waiting call runs the loop until it is
+--- done. Inside a coroutine that is not a task it raises an error that names `weft.spawn`.
+
+--- What went wrong, for programs.
+---@alias weft.Code
+---| "closed" # the connection, channel or listener is closed
+---| "timeout" # the time given for the operation ran out
+---| "cancelled" # the task was cancelled
+---| "busy" # another task already waits there, or the address is in use
+---| "refused" # the peer refused the connection or the upgrade
+---| "resolve" # the name has no address, or the address is malformed
+---| "tls" # TLS failed, or is not available
+---| "handshake" # the peer's HTTP or WebSocket handshake was not valid
+---| "protocol" # the peer broke the WebSocket or HTTP protocol
+---| "utf8" # a text message or close reason is not UTF-8
+---| "too_big" # a message, head or body is over its limit
+---| "system" # the operating system reported an error
+---| "nomem" # memory could not be allocated
+
+--- The type of a WebSocket message (RFC 6455 5.6).
+---@alias weft.Kind
+---| "text" # UTF-8, checked both ways
+---| "binary" # any bytes
+
+---@class weft
+---@field version string the version of weft
+---@field code table<string, weft.Code> `weft.code.timeout == "timeout"`; an unknown name raises
+---@field on_error? fun(task: weft.task, message: string) called with a failed task and its message with traceback; nil, the default, writes them to stderr. A task that somebody joins at that moment fails there instead.
+local weft = {}
+
+--- Runs `main` as a task, and the loop until no task and no server is left. Without `main` it
+--- runs what was spawned before. Raises main's error again.
+---@param main? fun(...): ... the first task's function
+---@param ... any its arguments
+---@return any ... what main returned
+function weft.run(main, ...) end
+
+--- Starts a task: a coroutine that may wait. It begins to run in the next turn of the loop.
+---@param f fun(...): ... its function
+---@param ... any its arguments
+---@return weft.task
+function weft.spawn(f, ...) end
+
+--- Structured concurrency: calls `f(g)` and leaves when it and every task started by
+--- `g:spawn` have ended. The first that fails cancels the others, and its error is raised here
+--- once they are gone. When the calling task is cancelled or its deadline passes, all of them are
+--- cancelled and waited for.
+---@param f fun(g: weft.group): ... the body; a task of its own
+---@return any ... what f returned; nil, "cancelled", "cancelled" after `g:cancel()`; nil, message, "timeout" after a deadline
+function weft.group(f) end
+
+--- Waits.
+---@param s number seconds, 0 or more
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "timeout" when an enclosing deadline ended it first
+function weft.sleep(s) end
+
+--- The time of a clock that never jumps, in seconds; cached for one turn of the loop.
+---@return number seconds
+function weft.now() end
+
+--- Calls `f(...)`; everything that waits inside, in this task, ends with "timeout" `s` seconds
+--- from now. An earlier enclosing deadline stays.
+---@param s number seconds
+---@param f fun(...): ...
+---@param ... any arguments of f
+---@return any ... what f returned
+function weft.deadline(s, f, ...) end
+
+--- A channel between tasks.
+---@param capacity? integer values it keeps, default 0, 0 or more: with 0 a sender waits for a receiver
+---@return weft.channel
+function weft.channel(capacity) end
+
+--- Waits for a signal. It is caught for as long as a task waits for it.
+---@param name string "TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", ...; an unknown one raises
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function weft.signal(name) end
+
+--- A fresh TCP socket, neither connected nor bound.
+---@return weft.tcp
+function weft.tcp() end
+
+--- Standard input as a stream that can only be received from.
+---@return weft.stream
+function weft.stdin() end
+
+--- Looks a name up and connects to the first of its addresses that answers.
+---@param address string "host:port" or "[::1]:port"
+---@param opts? weft.DialOptions
+---@return weft.stream? stream
+---@return string? message names the address and what was tried
+---@return weft.Code? code "resolve", "refused", "timeout", "system"
+function weft.dial(address, opts) end
+
+--- A socket that listens.
+---@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port". Port 0 takes a free one
+---@param opts? weft.ListenOptions
+---@return weft.listener? listener
+---@return string? message names the address
+---@return weft.Code? code "busy" when the address is in use, "resolve", "system"
+function weft.listen(address, opts) end
+
+--- A WebSocket client (RFC 6455 4.1): looks up, connects, and makes the opening handshake.
+---@param url string "ws://host[:port]/path?query"; "user:password@" before the host becomes basic authentication
+---@param opts? weft.ConnectOptions
+---@return weft.websocket? ws
+---@return string? message names the URL
+---@return weft.Code? code "refused" when the server answered with another status than 101 or nobody listens; "handshake" when its answer was not valid; "resolve", "timeout", "tls", "system"
+---@return weft.request? answer the head of the server's answer, if there was one: `status`, `reason`, `headers`
+function weft.connect(url, opts) end
+
+--- A server. Routes are added to it, then it listens.
+---@param opts? weft.AppOptions
+---@return weft.app
+function weft.app(opts) end
+
+--- Limits of one WebSocket connection, on either end.
+---@class weft.ConnectionOptions
+---@field max_message? integer bytes, default 1048576, 1 to 1073741824: the biggest message taken, checked before memory is taken for it; 1009 above
+---@field max_fragments? integer default 131072, 1 to 16777216: frames of one message, of which 1024 may be empty; 1009 above
+---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
+---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
+---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake
+---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
+---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
+---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
+---@field inbox_messages? integer default 16, 1 to 1048576: messages kept while no task receives; then reading stops
+---@field inbox_bytes? integer bytes, default 262144, 1 to 1073741824: the same for their size
+
+--- Who may open a WebSocket, and with which subprotocol.
+---@class weft.HandshakeOptions
+---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for what is below it, "*" for all. Others get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
+---@field protocols? string[]|fun(offered: string[], req: weft.request): string? subprotocols, the preferred first; or a function that picks from what the client offers. Without a match the connection has none (RFC 6455 4.2.2)
+---@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status
+
+--- Limits of a head. What is over them gets the status, and the connection ends.
+---@class weft.HeadOptions
+---@field max_line? integer bytes, default 4096, 64 to 65535: the request line; 414
+---@field max_head? integer bytes, default 8192, 64 to 65535: the whole head; 431
+---@field max_fields? integer default 64, 1 to 64: header fields; 400
+
+--- Limits of HTTP.
+---@class weft.HttpOptions
+---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all
+---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the end of the next head
+---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
+---@field send_timeout? number seconds, default 30, 0.01 to 86400: waiting for a peer that does not take its response; then the connection ends
+---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
+
+--- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
+---@class weft.AppOptions: weft.ConnectionOptions, weft.HandshakeOptions, weft.HeadOptions, weft.HttpOptions
+---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
+---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy all come from one
+
+--- Options of `app:websocket`; each may differ from the app's.
+---@class weft.WebsocketOptions: weft.ConnectionOptions, weft.HandshakeOptions
+
+--- Options of `app:get` and its like.
+---@class weft.RouteOptions
+---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
+
+--- Options of `app:static`.
+---@class weft.StaticOptions
+---@field index? string default index.html: the file that a directory answers with
+---@field max_age? number seconds, default 0, 0 to 31622400: how long a browser need not ask again; 0: it asks each time (`Cache-Control: no-cache`)
+---@field hidden? boolean default false: whether names that begin with a dot are served (".well-known" always is)
+
+--- Options of `weft.listen` and `app:listen`.
+---@class weft.ListenOptions
+---@field backlog? integer default 511, 1 to 65535: connections that the kernel keeps until they are accepted
+---@field reuseport? boolean default false: several processes may listen there (SO_REUSEPORT)
+
+--- Options of `weft.dial`.
+---@class weft.DialOptions
+---@field timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting, in all
+
+--- Options of `weft.connect`.
+---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
+---@field protocols? string|string[] subprotocols to offer, the preferred first
+---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
+---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, in all
+
+--- A running or ended task.
+---@class weft.task
+---@field status "running"|"suspended"|"done"|"failed"|"cancelled"
+local task = {}
+
+--- Waits until the task has ended. Raises its error again; then it is not reported to
+--- `weft.on_error`.
+---@param timeout? number seconds
+---@return any ... what its function returned; nil, "cancelled", "cancelled" if it was cancelled; nil, message, "timeout"
+function task:join(timeout) end
+
+--- Raises an error at the place where the task waits, once, so that its `<close>` variables
+--- run. A task that has not begun never does; one that has ended stays as it is.
+---@return boolean cancelled false when it had ended already
+function task:cancel() end
+
+--- The tasks of one `weft.group`.
+---@class weft.group
+local group = {}
+
+--- Starts a task that the group waits for.
+---@param f fun(...): ...
+---@param ... any its arguments
+---@return weft.task
+function group:spawn(f, ...) end
+
+--- Cancels all of them, the body too.
+---@return true
+function group:cancel() end
+
+--- Hands values from task to task, first in, first out; senders and receivers that wait are
+--- served in their order. A value is never lost: a receiver that is cancelled after it was given
+--- one leaves it to the next. `#ch` is the number of values kept.
+---@class weft.channel
+local channel = {}
+
+--- Sends a value; waits while the channel is full.
+---@param v any but nil
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "closed" (the value was not sent), "timeout" of a deadline
+function channel:send(v) end
+
+--- Receives a value; waits while there is none.
+---@param timeout? number seconds
+---@return any value
+---@return string? message
+---@return weft.Code? code "closed" once it is closed and empty, "timeout"
+function channel:receive(timeout) end
+
+--- `for v in ch:each() do`: until the channel is closed and empty.
+---@return fun(): any
+function channel:each() end
+
+--- Closes it: what it keeps can still be received; senders that wait get "closed". Idempotent.
+---@return true
+function channel:close() end
+
+--- A TCP socket that is not connected yet. `listen` makes it a `weft.listener`, `connect` a
+--- `weft.stream`; it stays the same object.
+---@class weft.tcp
+local tcp = {}
+
+--- Binds to a local address. A name is looked up.
+---@param host string "*" is every address, IPv6 and IPv4
+---@param port integer 0 to 65535; 0 takes a free one
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "busy", "resolve", "system"
+function tcp:bind(host, port) end
+
+--- The same for an IP address, without a lookup.
+---@param ip string "127.0.0.1", "::1" or "*"
+---@param port integer
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function tcp:bind_ip(ip, port) end
+
+--- Makes it a listener.
+---@param backlog? integer default 511
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "busy" when the address is in use, "system"
+function tcp:listen(backlog) end
+
+--- Connects to the first address of the host that answers, and makes it a stream.
+---@param host string
+---@param port integer
+---@return true? ok
+---@return string? message names each address that was tried
+---@return weft.Code? code "refused", "resolve", "timeout", "system"
+function tcp:connect(host, port) end
+
+--- The same for an IP address, without a lookup.
+---@param ip string
+---@param port integer
+---@param timeout? number seconds
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function tcp:connect_ip(ip, port, timeout) end
+
+--- Sets an option of the socket.
+---@param name string "reuseaddr", "reuseport", "tcp-nodelay", "keepalive", "ipv6-v6only"
+---@param value boolean
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function tcp:setoption(name, value) end
+
+--- The time that each waiting call on it may take.
+---@param s? number seconds; nil: no limit
+---@return true
+function tcp:settimeout(s) end
+
+--- Its own address.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function tcp:getsockname() end
+
+--- Closes it. Idempotent.
+---@return true
+function tcp:close() end
+
+--- A socket that listens. Closing it leaves the streams that it accepted alone.
+---@class weft.listener
+local listener = {}
+
+--- Waits for a peer. Where the process has no descriptor left it waits until there is one.
+---@return weft.stream? stream
+---@return string? message
+---@return weft.Code? code "closed", "timeout", "system"
+function listener:accept() end
+
+--- `for stream in listener:each() do`: until the listener is closed or a deadline passes.
+---@return fun(): weft.stream?
+function listener:each() end
+
+--- The time that each `accept` may take.
+---@param s? number seconds; nil: no limit
+---@return true
+function listener:settimeout(s) end
+
+--- Sets an option of the socket; see `weft.tcp:setoption`.
+---@param name string
+---@param value boolean
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function listener:setoption(name, value) end
+
+--- Its own address; after port 0 the port it was given.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function listener:getsockname() end
+
+--- Stops listening; whoever waits in `accept` gets "closed". Idempotent.
+---@return true
+function listener:close() end
+
+--- A connected socket, both directions. One task may receive while another sends.
+---@class weft.stream
+local stream = {}
+
+--- Sends bytes: `data:sub(i, j)`. Waits while more than 64 KiB are queued for a slow peer;
+--- what is queued leaves at the end of the loop's turn.
+---@param data string
+---@param i? integer default 1
+---@param j? integer default -1
+---@return integer? last index of the last byte taken
+---@return string? message
+---@return integer? last the index of the last byte taken before it failed
+---@return weft.Code? code
+function stream:send(data, i, j) end
+
+--- Receives, as LuaSocket does.
+---@param pattern? "*l"|"*a"|integer a line without its end (the default), everything until the peer ends, or so many bytes
+---@param prefix? string put before the result; it counts
+---@return string? data
+---@return string? message "closed", "timeout" or a sentence
+---@return string? partial what had come before it failed
+---@return weft.Code? code
+function stream:receive(pattern, prefix) end
+
+--- Ends one direction, after what is queued has left.
+---@param how "send"|"receive"|"both"
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function stream:shutdown(how) end
+
+--- Bytes queued that the kernel has not taken.
+---@return integer
+function stream:buffered() end
+
+--- The time that each waiting call on it may take.
+---@param s? number seconds; nil: no limit
+---@return true
+function stream:settimeout(s) end
+
+--- Sets an option of the socket; see `weft.tcp:setoption`.
+---@param name string
+---@param value boolean
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function stream:setoption(name, value) end
+
+--- Its own address.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function stream:getsockname() end
+
+--- The peer's address.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function stream:getpeername() end
+
+--- Closes it once what is queued has left, within bounds. Idempotent.
+---@return true
+function stream:close() end
+
+--- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
+---@class weft.websocket
+---@field protocol string? the subprotocol that was agreed on
+---@field request weft.request the opening request; on a client the head of the server's answer
+---@field data any yours; at first what `authorize` returned
+---@field remote string the peer's IP address
+local ws = {}
+
+--- Receives the next message.
+---@param timeout? number seconds
+---@return string? message
+---@return weft.Kind|string kind or what went wrong
+---@return weft.Code? code "closed"; "timeout"; "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
+function ws:receive(timeout) end
+
+--- `for message, kind in ws:messages() do`: until the connection ends, however it does.
+---@return fun(): string?, weft.Kind?
+function ws:messages() end
+
+--- Sends a message. Waits before it is queued while the peer is slow (`high_mark`).
+---@param data string
+---@param kind? weft.Kind default "text"
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "closed", "utf8" when a text is not UTF-8, "timeout" of a deadline
+function ws:send(data, kind) end
+
+--- Sends a message unless it would have to wait.
+---@param data string
+---@param kind? weft.Kind default "text"
+---@return boolean? ok false: the peer is slow; nothing was queued
+---@return string? message
+---@return weft.Code? code
+function ws:try_send(data, kind) end
+
+--- Sends a ping and waits for its pong (RFC 6455 5.5.2).
+---@param timeout? number seconds
+---@return number? rtt seconds
+---@return string? message
+---@return weft.Code? code
+function ws:ping(timeout) end
+
+--- The round trip of the last ping that was answered; nil before the first.
+---@return number? seconds
+function ws:latency() end
+
+--- Bytes queued that the kernel has not taken.
+---@return integer
+function ws:buffered() end
+
+--- The close handshake (RFC 6455 7), bounded by `close_timeout`: returns when it is over.
+--- Idempotent.
+---@param code? integer default 1000; 1000 to 1003, 1007 to 1014 except where RFC 6455 7.4.1 forbids it, 3000 to 4999; others raise
+---@param reason? string UTF-8, at most 123 bytes
+---@return true
+function ws:close(code, reason) end
+
+--- How it ended; nil while it is open.
+---@return integer? code 1005: the peer gave none; 1006: there was no close handshake
+---@return string? reason
+---@return boolean? clean whether both sides said goodbye
+function ws:closed() end
+
+--- Gets what is published on a topic from now on.
+---@param topic string at most 255 bytes
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function ws:subscribe(topic) end
+
+--- Gets it no longer. Closing does this by itself.
+---@param topic string
+---@return boolean subscribed whether it was
+function ws:unsubscribe(topic) end
+
+--- Sends a message to everyone on a topic but itself. See `weft.app:publish`.
+---@param topic string
+---@param message string
+---@param kind? weft.Kind default "text"
+---@return integer? reached how many it went to
+---@return string? message
+---@return weft.Code? code
+function ws:publish(topic, message, kind) end
+
+--- The head of a request, as handlers get it; of the server's answer for a client. Fields of
+--- your own can be set.
+---@class weft.request
+---@field method string "GET"
+---@field target string as it was sent
+---@field path string without the query, percent-encoded as it was sent
+---@field query string? what follows "?", percent-encoded
+---@field version "1.1"|"1.0"
+---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "
+---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
+---@field remote string the peer's IP address
+---@field remote_port integer the peer's port
+---@field status integer? of an answer: 101
+---@field reason string? of an answer: "Switching Protocols"
+local request = {}
+
+--- One header field, without making the table of all.
+---@param name string in any case
+---@return string? value
+function request:header(name) end
+
+--- Is the token among the comma-separated ones of that field? In any case of letters.
+---@param name string "connection"
+---@param token string "upgrade"
+---@return boolean
+function request:has_token(name, token) end
+
+--- The body, whole (RFC 9112 6); "" when there is none. A handler that raises after this
+--- failed, as `assert(req:body())` does, is answered by 413, 408 or 400.
+---@param max? number bytes, instead of the option `max_body`
+---@return string? data
+---@return string? message
+---@return weft.Code? code "too_big", "timeout", "protocol", "closed"
+function request:body(max) end
+
+--- A server: routes, addresses it listens at, and topics.
+---
+--- A pattern is a path of fixed segments, `:name` for any one segment, and `*rest` at the end
+--- for all that follows. A fixed segment wins over `:name`, and that over `*rest`.
+---
+--- A handler of a method returns `status, headers, body`: a status from 200 to 599; a table of
+--- header fields or nil (a value may be a list, for a field that is repeated; CR, LF and NUL are
+--- refused); a string, nil, or a function that is called for piece after piece until it returns
+--- nil. It raises: 500 is answered, without saying why, and the traceback goes to
+--- `weft.on_error`. HEAD is answered by the handler of GET, OPTIONS by weft; a path that has
+--- other methods gets 405.
+---@class weft.app
+local app = {}
+
+--- Adds a WebSocket route. The handler's return closes the connection with 1000, its error
+--- with 1011. A plain request there gets 426, unless there is a handler of its method.
+---@param pattern string
+---@param handler fun(ws: weft.websocket) runs in a task of the connection's own
+---@param opts? weft.WebsocketOptions
+---@return weft.app self
+function app:websocket(pattern, handler, opts) end
+
+--- Answers GET, and HEAD.
+---@param pattern string
+---@param handler fun(req: weft.request): integer, table?, string|function|nil
+---@param opts? weft.RouteOptions
+---@return weft.app self
+function app:get(pattern, handler, opts) end
+
+--- Answers POST.
+---@param pattern string
+---@param handler fun(req: weft.request): integer, table?, string|function|nil
+---@param opts? weft.RouteOptions
+---@return weft.app self
+function app:post(pattern, handler, opts) end
+
+--- Answers PUT.
+---@param pattern string
+---@param handler fun(req: weft.request): integer, table?, string|function|nil
+---@param opts? weft.RouteOptions
+---@return weft.app self
+function app:put(pattern, handler, opts) end
+
+--- Answers DELETE.
+---@param pattern string
+---@param handler fun(req: weft.request): integer, table?, string|function|nil
+---@param opts? weft.RouteOptions
+---@return weft.app self
+function app:delete(pattern, handler, opts) end
+
+--- Serves the files below a directory where no route matches: GET and HEAD, one range (RFC
+--- 9110 14), ETag and Last-Modified. Nothing outside of the directory, also not through a
+--- symbolic link.
+---@param prefix string "/" or "/assets"
+---@param dir string raises when it is none
+---@param opts? weft.StaticOptions
+---@return weft.app self
+function app:static(prefix, dir, opts) end
+
+--- Listens; may be called for several addresses.
+---@param address string as for `weft.listen`
+---@param opts? weft.ListenOptions
+---@return string? address the one it has: "127.0.0.1:8080", "[::]:8080"
+---@return integer|string port or the message
+---@return weft.Code? code as of `weft.listen`
+function app:listen(address, opts) end
+
+--- Sends a message to everyone on a topic, framed once for all. It never waits: a subscriber
+--- that has more than `hard_mark` bytes queued is ended with 1013.
+---@param topic string
+---@param message string
+---@param kind? weft.Kind default "text"
+---@return integer? reached how many it went to
+---@return string? message
+---@return weft.Code? code "utf8" when a text is not UTF-8
+function app:publish(topic, message, kind) end
+
+--- Counts: `connections` and `websockets` are open now; `accepted`, `requests`, `upgraded`,
+--- `refused` are since the start.
+---@return table<string, integer>
+function app:stats() end
+
+--- Stops listening, ends connections that wait for a request, and asks every WebSocket to
+--- close with 1001. Does not wait for them. Idempotent.
+---@return true
+function app:close() end
+
+return weft
