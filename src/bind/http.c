@@ -1,0 +1,443 @@
+/*
+ * http: heads read from a stream, and the class request. What to do with them is
+ * decided in Lua (lua/weft/http.lua).
+ */
+#include "bind/http.h"
+
+#include <string.h>
+
+#include "core/handshake.h"
+#include "io/crypto.h"
+
+#define REQUEST "weft.request"
+
+wf_request *wf_request_arg(lua_State *L, int arg)
+{
+    return luaL_checkudata(L, arg, REQUEST);
+}
+
+void wf_request_head(const wf_request *r, wf_head *head)
+{
+    head->method = r->method;
+    head->target = r->target;
+    head->reason = r->reason;
+    head->status = r->status;
+    head->minor = r->minor;
+    head->nfields = r->nfields;
+    head->length = r->length;
+    memcpy(head->fields, r->fields, r->nfields * sizeof *r->fields);
+}
+
+/* [-0, +1, m] */
+static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
+{
+    size_t fields = head->nfields * sizeof *head->fields;
+    wf_request *r = lua_newuserdatauv(L, sizeof *r + fields + head->length, 1);
+    r->peer = s->peer;
+    r->method = head->method;
+    r->target = head->target;
+    r->reason = head->reason;
+    r->status = head->status;
+    r->length = head->length;
+    r->minor = head->minor;
+    r->nfields = head->nfields;
+    memcpy(r->fields, head->fields, fields);
+    memcpy(r->fields + r->nfields, s->in.data, head->length);
+    luaL_setmetatable(L, REQUEST);
+}
+
+/* -- fields of a request --------------------------------------------------------- */
+
+static void push_span(lua_State *L, const wf_request *r, wf_span span)
+{
+    lua_pushlstring(L, wf_request_bytes(r) + span.at, span.len);
+}
+
+/* The target is split at its '?'; absolute form (RFC 9112 3.2.2) loses its
+ * scheme and authority. */
+static void split_target(const wf_request *r, wf_span *path, wf_span *query)
+{
+    const char *p = wf_request_bytes(r);
+    wf_span t = r->target;
+    size_t scheme = t.len > 7 && strncmp(p + t.at, "http://", 7) == 0    ? 7
+                    : t.len > 8 && strncmp(p + t.at, "https://", 8) == 0 ? 8
+                                                                         : 0;
+    if (scheme > 0) {
+        size_t skip = scheme;
+        while (skip < t.len && p[t.at + skip] != '/' && p[t.at + skip] != '?')
+            skip++;
+        t.at = (uint16_t)(t.at + skip);
+        t.len = (uint16_t)(t.len - skip);
+    }
+    const char *mark = t.len ? memchr(p + t.at, '?', t.len) : NULL;
+    *path = t;
+    *query = (wf_span){ 0, 0 };
+    if (mark) {
+        path->len = (uint16_t)(mark - (p + t.at));
+        *query = (wf_span){ (uint16_t)(mark + 1 - p), (uint16_t)(t.len - path->len - 1) };
+    }
+}
+
+static int push_path(lua_State *L, const wf_request *r)
+{
+    wf_span path, query;
+    split_target(r, &path, &query);
+    if (path.len == 0)
+        lua_pushliteral(L, "/");
+    else
+        push_span(L, r, path);
+    return 1;
+}
+
+static int push_query(lua_State *L, const wf_request *r)
+{
+    wf_span path, query;
+    split_target(r, &path, &query);
+    if (query.at == 0)
+        lua_pushnil(L);
+    else
+        push_span(L, r, query);
+    return 1;
+}
+
+static void lower(luaL_Buffer *b, const char *p, size_t n)
+{
+    char *to = luaL_prepbuffsize(b, n);
+    for (size_t i = 0; i < n; i++)
+        to[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
+    luaL_addsize(b, n);
+}
+
+/* RFC 9110 5.3: fields of one name are one list. [-1 (the name), +1, m] adds to
+ * the table below it */
+static void add_field(lua_State *L, int table, const char *value, size_t n)
+{
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, table) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_pushlstring(L, value, n);
+    } else {
+        lua_pushliteral(L, ", ");
+        lua_pushlstring(L, value, n);
+        lua_concat(L, 3);
+    }
+    lua_rawset(L, table);
+}
+
+static int push_headers(lua_State *L, const wf_request *r)
+{
+    const char *p = wf_request_bytes(r);
+    lua_createtable(L, 0, r->nfields);
+    int table = lua_gettop(L);
+    for (int i = 0; i < r->nfields; i++) {
+        luaL_Buffer b;
+        luaL_buffinit(L, &b);
+        lower(&b, p + r->fields[i].name.at, r->fields[i].name.len);
+        luaL_pushresult(&b);
+        add_field(L, table, p + r->fields[i].value.at, r->fields[i].value.len);
+    }
+    return 1;
+}
+
+static int request_header(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n), *p = wf_request_bytes(r);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    lower(&b, name, n);
+    luaL_pushresult(&b);
+    name = lua_tostring(L, -1);
+    lua_newtable(L);
+    int table = lua_gettop(L);
+    for (int i = 0; i < r->nfields; i++)
+        if (wf_span_is(r->fields[i].name, p, name)) {
+            lua_pushvalue(L, -2);
+            add_field(L, table, p + r->fields[i].value.at, r->fields[i].value.len);
+        }
+    lua_pushvalue(L, -2);
+    lua_rawget(L, table);
+    return 1;
+}
+
+static int request_has_token(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    wf_head head;
+    wf_request_head(r, &head);
+    lua_pushboolean(L, wf_head_has_token(&head, wf_request_bytes(r), luaL_checkstring(L, 2),
+                                         luaL_checkstring(L, 3)));
+    return 1;
+}
+
+static int request_count(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    wf_head head;
+    wf_request_head(r, &head);
+    lua_pushinteger(L, wf_head_count(&head, wf_request_bytes(r), luaL_checkstring(L, 2)));
+    return 1;
+}
+
+static int push_own(lua_State *L, const wf_request *r, const char *key)
+{
+    char ip[WF_IP_MAX];
+    switch (key[0]) {
+    case 'm':
+        if (strcmp(key, "method") == 0)
+            return push_span(L, r, r->method), 1;
+        break;
+    case 'p':
+        if (strcmp(key, "path") == 0)
+            return push_path(L, r);
+        break;
+    case 'q':
+        if (strcmp(key, "query") == 0)
+            return push_query(L, r);
+        break;
+    case 't':
+        if (strcmp(key, "target") == 0)
+            return push_span(L, r, r->target), 1;
+        break;
+    case 'v':
+        if (strcmp(key, "version") == 0)
+            return lua_pushstring(L, r->minor ? "1.1" : "1.0"), 1;
+        break;
+    case 's':
+        if (strcmp(key, "status") == 0 && r->status)
+            return lua_pushinteger(L, r->status), 1;
+        break;
+    case 'r':
+        if (strcmp(key, "remote") == 0) {
+            wf_peer_text(&r->peer, ip);
+            return lua_pushstring(L, ip), 1;
+        }
+        if (strcmp(key, "remote_port") == 0)
+            return lua_pushinteger(L, r->peer.port), 1;
+        if (strcmp(key, "reason") == 0 && r->status)
+            return push_span(L, r, r->reason), 1;
+        break;
+    }
+    return 0;
+}
+
+/* The script's own table, made when first needed. [-0, +1, m] */
+static void push_extra(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 1);
+}
+
+static int request_index(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        const char *key = lua_tostring(L, 2);
+        if (push_own(L, r, key))
+            return 1;
+        lua_getfield(L, lua_upvalueindex(2), "__methods");
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) != LUA_TNIL)
+            return 1;
+        if (strcmp(key, "headers") == 0) {
+            push_extra(L);
+            if (lua_getfield(L, -1, "headers") != LUA_TNIL)
+                return 1;
+            push_headers(L, r);
+            lua_pushvalue(L, -1);
+            lua_setfield(L, -4, "headers");
+            return 1;
+        }
+    }
+    if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE)
+        return lua_pushnil(L), 1;
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -2);
+    return 1;
+}
+
+static int request_newindex(lua_State *L)
+{
+    wf_request_arg(L, 1);
+    push_extra(L);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_settable(L, -3);
+    return 0;
+}
+
+static int request_tostring(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    char ip[WF_IP_MAX];
+    wf_peer_text(&r->peer, ip);
+    if (r->status) {
+        lua_pushfstring(L, "weft.request (response %d from %s)", (int)r->status, ip);
+    } else {
+        push_span(L, r, r->method);
+        push_span(L, r, r->target);
+        lua_pushfstring(L, "weft.request (%s %s from %s)", lua_tostring(L, -2),
+                        lua_tostring(L, -1), ip);
+    }
+    return 1;
+}
+
+/* -- reading a head ---------------------------------------------------------------- */
+
+static wf_head_limits check_limits(lua_State *L)
+{
+    lua_Integer line = luaL_optinteger(L, 3, wf_head_default_limits.max_line);
+    lua_Integer head = luaL_optinteger(L, 4, wf_head_default_limits.max_head);
+    lua_Integer fields = luaL_optinteger(L, 5, wf_head_default_limits.max_fields);
+    luaL_argcheck(L, line > 0 && line <= WF_HEAD_MAX_BYTES, 3, "max_line: 1 to 65535 bytes");
+    luaL_argcheck(L, head > 0 && head <= WF_HEAD_MAX_BYTES, 4, "max_head: 1 to 65535 bytes");
+    luaL_argcheck(L, fields > 0 && fields <= WF_HEAD_MAX_FIELDS, 5, "max_fields: 1 to 64");
+    return (wf_head_limits){ (uint16_t)line, (uint16_t)head, (uint16_t)fields };
+}
+
+/* Results pushed, or 0: more bytes are needed. */
+static int parse_head(lua_State *L, wf_stream *s)
+{
+    wf_head_limits limits = check_limits(L);
+    wf_head head;
+    const char *why = "malformed";
+    bool response = lua_toboolean(L, 2);
+    int n = (response ? wf_head_parse_response
+                      : wf_head_parse_request)(&head, (const char *)s->in.data, s->in.len,
+                                               &limits, &why);
+    if (n > 0) {
+        push_request(L, &head, s);
+        wf_buffer_consume(&s->in, (size_t)n);
+        if (s->in.len == 0)
+            wf_buffer_free(&s->in);
+        return 1;
+    }
+    if (n == 0)
+        return 0;
+    wf_fail(L, n == -414 || n == -431 ? WF_TOO_BIG : WF_PROTOCOL, "%s", why);
+    lua_pushinteger(L, -n);
+    return 4;
+}
+
+static int read_head_k(lua_State *L, int status, lua_KContext woken)
+{
+    (void)status;
+    wf_stream *s = (wf_stream *)wf_handle_arg(L, 1, "weft.stream")->object;
+    if (woken && wf_woken(L) == WF_TIMEOUT)
+        return wf_fail(L, WF_TIMEOUT, s && s->in.len > 0 ? "timeout within a head" : "timeout");
+    if (s && s->in.len > 0) {
+        int n = parse_head(L, s);
+        if (n > 0)
+            return n;
+    }
+    if (!s || s->eof || s->fd < 0) {
+        if (s && s->in.len > 0)
+            return wf_fail(L, WF_PROTOCOL, "closed within a head");
+        return wf_fail_stream(L, s, "receive");
+    }
+    wf_stream_watch_read(s, true);
+    return wf_wait(L, &s->reader, read_head_k, 1);
+}
+
+/* read_head(stream, "request"|"response", max_line, max_head, max_fields, timeout) */
+static int l_read_head(lua_State *L)
+{
+    static const char *const kinds[] = { "request", "response", NULL };
+    wf_stream *s = wf_stream_arg(L, 1);
+    if (!s)
+        return 3;
+    bool response = luaL_checkoption(L, 2, "request", kinds);
+    check_limits(L);
+    double timeout = wf_opt_timeout(L, 6);
+    if (s->reader)
+        return wf_fail_busy(L, "receive on this stream");
+    lua_settop(L, 5);
+    lua_pushboolean(L, response);
+    lua_replace(L, 2);
+    wf_wait_begin(L, timeout);
+    return read_head_k(L, LUA_OK, 0);
+}
+
+/* -- the handshake's judges ---------------------------------------------------------- */
+
+/* judge(request) -> 101 | status, why, bad_version */
+static int l_judge(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    wf_head head;
+    wf_request_head(r, &head);
+    bool bad_version = false;
+    const char *why = NULL;
+    int status = wf_handshake_judge(&head, wf_request_bytes(r), &bad_version, &why);
+    lua_pushinteger(L, status);
+    if (status == 101)
+        return 1;
+    lua_pushstring(L, why);
+    lua_pushboolean(L, bad_version);
+    return 3;
+}
+
+static int l_ws_key(lua_State *L)
+{
+    uint8_t random[16];
+    char key[25];
+    if (!wf_random(random, sizeof random))
+        return wf_fail(L, WF_SYSTEM, "the system gave no random bytes");
+    wf_handshake_key(random, key);
+    lua_pushstring(L, key);
+    return 1;
+}
+
+/* ws_check(response, key, offered) -> protocol or false | nil, why */
+static int l_ws_check(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    wf_head head;
+    wf_request_head(r, &head);
+    wf_span protocol = { 0, 0 };
+    const char *why = wf_handshake_check(&head, wf_request_bytes(r), luaL_checkstring(L, 2),
+                                         wf_sha1, luaL_optstring(L, 3, NULL), false, &protocol);
+    if (why) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    if (protocol.len > 0)
+        push_span(L, r, protocol);
+    else
+        lua_pushboolean(L, false);
+    return 1;
+}
+
+static const luaL_Reg meta[] = {
+    { "__index", request_index },
+    { "__newindex", request_newindex },
+    { "__tostring", request_tostring },
+    { NULL, NULL },
+};
+
+static const luaL_Reg methods[] = {
+    { "header", request_header },
+    { "has_token", request_has_token },
+    { "count", request_count },
+    { NULL, NULL },
+};
+
+static const luaL_Reg functions[] = {
+    { "read_head", l_read_head },
+    { "judge", l_judge },
+    { "ws_key", l_ws_key },
+    { "ws_check", l_ws_check },
+    { NULL, NULL },
+};
+
+void wf_open_http(lua_State *L, int module)
+{
+    wf_class_new(L, module, "request", meta, methods);
+    wf_set_functions(L, module, functions);
+}

@@ -1,0 +1,33 @@
+/*
+ * http: request objects, which the WebSocket binding takes for its handshake.
+ */
+#ifndef WF_BIND_HTTP_H
+#define WF_BIND_HTTP_H
+
+#include "bind/socket.h"
+#include "core/head.h"
+
+WF_HIDDEN_BEGIN
+
+/* A parsed head (of a request, or of a response) and its bytes, in one userdata
+ * of just the size. Uservalue 1: a table of what the script set, or nil. */
+typedef struct wf_request {
+    wf_peer peer;
+    wf_span method, target, reason;
+    uint16_t status, length;
+    uint8_t minor, nfields;
+    wf_field fields[]; /* then the bytes */
+} wf_request;
+
+static inline const char *wf_request_bytes(const wf_request *r)
+{
+    return (const char *)(r->fields + r->nfields);
+}
+
+wf_request *wf_request_arg(lua_State *L, int arg);
+/* As the core's judges take it. */
+void wf_request_head(const wf_request *r, wf_head *head);
+
+WF_HIDDEN_END
+
+#endif

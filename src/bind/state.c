@@ -1,0 +1,219 @@
+/* state: see state.h. Also the module's entry, luaopen_weft_core. */
+#include "bind/state.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "bind/task.h"
+
+#define VERSION "0.1.0"
+
+__attribute__((visibility("default"))) int luaopen_weft_core(lua_State *L);
+
+/* -- errors ---------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *text;
+} errors[] = { { "ok", "" },
+#define X(id, name, text) { name, text },
+               WF_ERRORS(X)
+#undef X
+};
+
+const char *wf_error_name(enum wf_error error)
+{
+    return errors[error].name;
+}
+
+int wf_fail(lua_State *L, enum wf_error error, const char *format, ...)
+{
+    lua_pushnil(L);
+    if (format) {
+        va_list args;
+        va_start(args, format);
+        lua_pushvfstring(L, format, args);
+        va_end(args);
+    } else {
+        lua_pushstring(L, errors[error].text);
+    }
+    lua_pushstring(L, errors[error].name);
+    return 3;
+}
+
+/* strerror(errno) has no room for two threads; strerror_r has two shapes. */
+static const char *describe(int err, char *buffer, size_t n)
+{
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+    return strerror_r(err, buffer, n);
+#else
+    return strerror_r(err, buffer, n) == 0 ? buffer : "unknown error";
+#endif
+}
+
+int wf_fail_errno(lua_State *L, int err, const char *what)
+{
+    char buffer[128];
+    return wf_fail(L, WF_SYSTEM, "%s: %s", what, describe(err, buffer, sizeof buffer));
+}
+
+double wf_opt_timeout(lua_State *L, int arg)
+{
+    if (lua_isnoneornil(L, arg))
+        return INFINITY;
+    double s = luaL_checknumber(L, arg);
+    luaL_argcheck(L, s >= 0, arg, "a timeout is a number of seconds, 0 or more");
+    return s;
+}
+
+wf_loop *wf_state_loop(lua_State *L)
+{
+    wf_state *st = wf_state_of(L);
+    if (!st->loop)
+        luaL_error(L, "weft: the Lua state is closing");
+    return st->loop;
+}
+
+/* -- classes and handles ----------------------------------------------------- */
+
+void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions)
+{
+    lua_pushvalue(L, module);
+    lua_getfield(L, module, "state");
+    luaL_setfuncs(L, functions, 1);
+    lua_pop(L, 1);
+}
+
+/* Into the table on the top. [-0, +0, m] */
+static void set_methods(lua_State *L, int module, int metatable, const luaL_Reg *functions)
+{
+    lua_getfield(L, module, "state");
+    lua_pushvalue(L, metatable);
+    luaL_setfuncs(L, functions, 2);
+}
+
+void wf_class_new(lua_State *L, int module, const char *name, const luaL_Reg *meta,
+                  const luaL_Reg *methods)
+{
+    lua_pushfstring(L, "weft.%s", name);
+    luaL_newmetatable(L, lua_tostring(L, -1));
+    int metatable = lua_gettop(L);
+    lua_newtable(L);
+    set_methods(L, module, metatable, methods);
+    lua_getfield(L, module, "methods");
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, metatable, "__methods"); /* for an __index that is a function */
+    lua_setfield(L, metatable, "__index");
+    set_methods(L, module, metatable, meta); /* may replace __index */
+    lua_pop(L, 2);
+}
+
+wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues)
+{
+    wf_handle *h = lua_newuserdatauv(L, sizeof *h, uservalues);
+    h->object = NULL;
+    luaL_setmetatable(L, class);
+    return h;
+}
+
+void wf_handle_fill(wf_handle *handle, wf_object *object)
+{
+    handle->object = object;
+    object->handle = &handle->object;
+}
+
+wf_handle *wf_handle_check(lua_State *L)
+{
+    wf_handle *h = lua_touserdata(L, 1);
+    if (h && lua_getmetatable(L, 1)) {
+        bool ours = lua_rawequal(L, -1, lua_upvalueindex(2));
+        lua_pop(L, 1);
+        if (ours)
+            return h;
+    }
+    lua_getfield(L, lua_upvalueindex(2), "__name");
+    luaL_typeerror(L, 1, lua_tostring(L, -1));
+    return NULL;
+}
+
+wf_handle *wf_handle_arg(lua_State *L, int arg, const char *class)
+{
+    return luaL_checkudata(L, arg, class);
+}
+
+int wf_handle_close(lua_State *L)
+{
+    wf_handle *h = wf_handle_check(L);
+    wf_object *object = h->object;
+    h->object = NULL;
+    if (object) {
+        object->handle = NULL;
+        object->class->release(object);
+    }
+    return 0;
+}
+
+/* -- the module -------------------------------------------------------------- */
+
+static int close_state(lua_State *L)
+{
+    wf_state *st = lua_touserdata(L, 1);
+    if (st->loop)
+        wf_loop_free(st->loop);
+    st->loop = NULL;
+    st->current = st->main = NULL;
+    return 0;
+}
+
+static void push_codes(lua_State *L)
+{
+    lua_newtable(L);
+    for (size_t i = 1; i < sizeof errors / sizeof *errors; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, errors[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, errors[i].text);
+        lua_setfield(L, -2, "text");
+        lua_rawseti(L, -2, (lua_Integer)i);
+    }
+}
+
+static void push_state(lua_State *L)
+{
+    wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);
+    *st = (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF };
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, close_state);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    st->loop = wf_loop_new();
+    if (!st->loop)
+        luaL_error(L, "weft: not enough memory for an event loop");
+    lua_newtable(L);
+    st->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+int luaopen_weft_core(lua_State *L)
+{
+    lua_newtable(L);
+    int module = lua_gettop(L);
+    push_state(L);
+    lua_setfield(L, module, "state");
+    lua_newtable(L);
+    lua_setfield(L, module, "methods");
+    wf_open_tasks(L, module);
+    wf_open_sockets(L, module);
+    wf_open_http(L, module);
+    wf_open_websocket(L, module);
+    wf_open_system(L, module);
+    push_codes(L);
+    lua_setfield(L, module, "codes");
+    lua_pushliteral(L, VERSION);
+    lua_setfield(L, module, "version");
+    lua_pushnil(L);
+    lua_setfield(L, module, "state"); /* kept alive by every closure */
+    return 1;
+}

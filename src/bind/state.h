@@ -1,0 +1,79 @@
+/*
+ * state: what one Lua state has of weft: its loop, its classes, its running task.
+ * Everything in src/bind includes this; only src/bind includes lua.h.
+ *
+ * Every function of the module is a closure: upvalue 1 is the wf_state, upvalue 2
+ * (of methods) the metatable of the class that argument 1 must have.
+ */
+#ifndef WF_BIND_STATE_H
+#define WF_BIND_STATE_H
+
+#include "bind/compat.h"
+#include "io/loop.h"
+
+WF_HIDDEN_BEGIN
+
+struct wf_task;
+
+typedef struct wf_state {
+    wf_loop *loop;           /* NULL: the Lua state is closing */
+    lua_State *driver;       /* the thread that runs the loop, while it runs */
+    struct wf_task *current; /* the running task, or NULL */
+    struct wf_task *main;    /* stands for the main thread when it waits */
+    size_t tasks;            /* alive */
+    bool turning;            /* inside a turn of the loop */
+    int anchors;             /* registry: the threads and task functions in use */
+    int on_error;            /* registry: the script's handler, or LUA_NOREF */
+    int cancelled;           /* registry: what task:cancel() raises */
+} wf_state;
+
+/* The Lua side of an object: a userdata that either side may empty. */
+typedef struct wf_handle {
+    wf_object *object; /* NULL: closed */
+} wf_handle;
+
+static inline wf_state *wf_state_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* The live loop. [-0, +0, raises] */
+wf_loop *wf_state_loop(lua_State *L);
+
+/* nil, message, code; returns 3. [-0, +3, m] */
+int wf_fail(lua_State *L, enum wf_error error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same for an errno: "what: strerror". [-0, +3, m] */
+int wf_fail_errno(lua_State *L, int err, const char *what);
+const char *wf_error_name(enum wf_error error);
+
+/* Creates a class: its metatable with methods (a table: __index), closures with
+ * both upvalues; leaves nothing. The metatable is registry["weft." .. name], the
+ * methods go to the module table's `methods`. [-0, +0, m] */
+void wf_class_new(lua_State *L, int module, const char *name, const luaL_Reg *meta,
+                  const luaL_Reg *methods);
+/* Sets functions with upvalue 1 into the module. [-0, +0, m] */
+void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
+
+/* An empty handle of that class; then wf_handle_fill. [-0, +1, m] */
+wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues);
+void wf_handle_fill(wf_handle *handle, wf_object *object);
+/* Argument 1 as a handle of the method's class (upvalue 2). [-0, +0, raises] */
+wf_handle *wf_handle_check(lua_State *L);
+/* Argument arg as a handle of a named class. [-0, +0, raises] */
+wf_handle *wf_handle_arg(lua_State *L, int arg, const char *class);
+/* close, __close and __gc of every class. [-0, +0, -] */
+int wf_handle_close(lua_State *L);
+
+/* Seconds from an optional argument: none or nil is INFINITY. [-0, +0, raises] */
+double wf_opt_timeout(lua_State *L, int arg);
+
+void wf_open_tasks(lua_State *L, int module);
+void wf_open_sockets(lua_State *L, int module);
+void wf_open_http(lua_State *L, int module);
+void wf_open_websocket(lua_State *L, int module);
+void wf_open_system(lua_State *L, int module);
+
+WF_HIDDEN_END
+
+#endif

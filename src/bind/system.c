@@ -1,0 +1,148 @@
+/*
+ * system: the small functions of the module: clock, URLs, files, comparison.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bind/state.h"
+#include "core/url.h"
+#include "io/crypto.h"
+
+static int l_now(lua_State *L)
+{
+    (void)L;
+    lua_pushnumber(L, wf_time());
+    return 1;
+}
+
+static void set_span(lua_State *L, const char *key, const char *p, wf_span span, bool empty)
+{
+    if (span.len == 0 && !empty)
+        return;
+    lua_pushlstring(L, p + span.at, span.len);
+    lua_setfield(L, -2, key);
+}
+
+static int fail_why(lua_State *L, const char *why)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    return 2;
+}
+
+static int l_parse_url(lua_State *L)
+{
+    size_t n;
+    const char *p = luaL_checklstring(L, 1, &n);
+    wf_url url;
+    const char *why = wf_url_parse(&url, p, n);
+    if (why)
+        return fail_why(L, why);
+    lua_createtable(L, 0, 9);
+    set_span(L, "scheme", p, url.scheme, false);
+    set_span(L, "userinfo", p, url.userinfo, false);
+    set_span(L, "host", p, url.host, false);
+    set_span(L, "path", p, url.path, false);
+    set_span(L, "query", p, url.query, url.has_query);
+    lua_pushinteger(L, url.port);
+    lua_setfield(L, -2, "port");
+    lua_pushboolean(L, url.secure);
+    lua_setfield(L, -2, "secure");
+    lua_pushboolean(L, url.ipv6);
+    lua_setfield(L, -2, "ipv6");
+    lua_pushboolean(L, url.has_fragment);
+    lua_setfield(L, -2, "has_fragment");
+    return 1;
+}
+
+static int l_parse_address(lua_State *L)
+{
+    static const char *const kinds[] = { "tcp", "tls", "unix" };
+    size_t n;
+    const char *p = luaL_checklstring(L, 1, &n);
+    wf_address address;
+    const char *why = wf_address_parse(&address, p, n);
+    if (why)
+        return fail_why(L, why);
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, kinds[address.kind]);
+    lua_setfield(L, -2, "kind");
+    set_span(L, "host", p, address.host, false);
+    lua_pushinteger(L, address.port);
+    lua_setfield(L, -2, "port");
+    lua_pushboolean(L, address.ipv6);
+    lua_setfield(L, -2, "ipv6");
+    return 1;
+}
+
+static int l_compare(lua_State *L)
+{
+    size_t na, nb;
+    const char *a = luaL_checklstring(L, 1, &na), *b = luaL_checklstring(L, 2, &nb);
+    lua_pushboolean(L, na == nb && wf_equal(a, b, na));
+    return 1;
+}
+
+static int l_stat(lua_State *L)
+{
+    struct stat st;
+    const char *path = luaL_checkstring(L, 1);
+    if (stat(path, &st) < 0)
+        return wf_fail_errno(L, errno, path);
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)st.st_size);
+    lua_setfield(L, -2, "size");
+    lua_pushinteger(L, (lua_Integer)st.st_mtime);
+    lua_setfield(L, -2, "mtime");
+    lua_pushstring(L, S_ISREG(st.st_mode)   ? "file"
+                      : S_ISDIR(st.st_mode) ? "directory"
+                                            : "other");
+    lua_setfield(L, -2, "type");
+    return 1;
+}
+
+static int l_realpath(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    char *real = realpath(path, NULL);
+    if (!real)
+        return wf_fail_errno(L, errno, path);
+    lua_pushstring(L, real);
+    free(real);
+    return 1;
+}
+
+static const struct {
+    const char *name;
+    int number;
+} signals[] = {
+    { "HUP", SIGHUP },   { "INT", SIGINT },   { "QUIT", SIGQUIT }, { "TERM", SIGTERM },
+    { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "ALRM", SIGALRM }, { "PIPE", SIGPIPE },
+    { "WINCH", SIGWINCH }, { "CONT", SIGCONT }, { "TSTP", SIGTSTP },
+};
+
+static const luaL_Reg functions[] = {
+    { "now", l_now },
+    { "parse_url", l_parse_url },
+    { "parse_address", l_parse_address },
+    { "compare", l_compare },
+    { "stat", l_stat },
+    { "realpath", l_realpath },
+    { NULL, NULL },
+};
+
+void wf_open_system(lua_State *L, int module)
+{
+    wf_set_functions(L, module, functions);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        lua_pushinteger(L, signals[i].number);
+        lua_setfield(L, -2, signals[i].name);
+    }
+    lua_setfield(L, module, "signals");
+}

@@ -1,0 +1,59 @@
+/*
+ * task: coroutines that wait. One function suspends (wf_wait), one resumes (the
+ * task's job, in task.c).
+ */
+#ifndef WF_BIND_TASK_H
+#define WF_BIND_TASK_H
+
+#include "bind/state.h"
+
+WF_HIDDEN_BEGIN
+
+typedef enum wf_task_status {
+    WF_TASK_SUSPENDED,
+    WF_TASK_RUNNING,
+    WF_TASK_DONE,
+    WF_TASK_FAILED,
+    WF_TASK_CANCELLED,
+} wf_task_status;
+
+typedef struct wf_task {
+    wf_object object;
+    wf_state *state;
+    lua_State *co;
+    wf_waiter waiter;
+    wf_waiter *parked;  /* its own slot, for park */
+    wf_waiter *joiner;
+    wf_object *owned;   /* the connection that ends with the task */
+    double deadline;    /* of everything that waits; INFINITY: none */
+    double until;       /* of the operation under way */
+    int on_end;         /* registry: told when it ends, or LUA_NOREF */
+    int results;        /* on co's stack once it is done */
+    uint8_t status;     /* wf_task_status */
+    bool started, waiting, cancelling, watched;
+} wf_task;
+
+extern const wf_class wf_task_class;
+
+/*
+ * A waiting call begins: who waits (a task or the main thread), or an error that
+ * names weft.spawn. Its time ends `timeout` seconds from now, or at the enclosing
+ * deadline. [-0, +0, raises]
+ */
+wf_task *wf_wait_begin(lua_State *L, double timeout);
+/*
+ * Suspends the caller in the slot (which must be empty) until it is woken, then
+ * goes on in k. Call as `return wf_wait(...)`; the Lua stack stays as it is.
+ */
+int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx);
+/* In k: why it was woken; raises when the task was cancelled. [-0, +0, raises] */
+enum wf_error wf_woken(lua_State *L);
+
+/* Errors of misuse for an occupied slot: nil, message, "busy". [-0, +3, m] */
+int wf_fail_busy(lua_State *L, const char *what);
+/* nil, message, "timeout". [-0, +3, m] */
+int wf_fail_timeout(lua_State *L, const char *what);
+
+WF_HIDDEN_END
+
+#endif

@@ -1,0 +1,391 @@
+/* session: see session.h. */
+#include "core/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mask.h"
+
+/* From here on a message's bytes are better received in its own buffer. */
+#define WINDOW_MIN (16u << 10)
+#define FIRST_ROOM (64u << 10)
+/* A peer that pings without reading gets no answers beyond this many bytes:
+ * RFC 6455 5.5.3 lets the most recent ping be answered only. */
+#define PONG_BACKLOG (64u << 10)
+
+void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
+                     const wf_session_limits *limits)
+{
+    *s = (wf_session){ .env = env, .out = out, .client = client, .limits = *limits };
+}
+
+void wf_session_free(wf_session *s)
+{
+    wf_spares_give(&s->env->spares, &s->msg);
+    wf_buffer_free(&s->control);
+}
+
+/* -- output ---------------------------------------------------------------- */
+
+/* RFC 6455 5.3: a fresh key from a strong source of entropy for every frame. */
+static bool fresh_key(wf_session_env *env, uint8_t key[4])
+{
+    if (env->random_left < 4) {
+        if (!env->random(env->random_bytes, sizeof env->random_bytes))
+            return false;
+        env->random_left = sizeof env->random_bytes;
+    }
+    uint8_t *from = env->random_bytes + sizeof env->random_bytes - env->random_left;
+    memcpy(key, from, 4);
+    memset(from, 0, 4);
+    env->random_left -= 4;
+    return true;
+}
+
+static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
+{
+    uint8_t head[WF_FRAME_HEAD_MAX];
+    size_t h = wf_frame_write(head, WF_FRAME_FIN | op, n, s->client);
+    uint8_t *key = head + h;
+    if (s->client) {
+        if (!fresh_key(s->env, key))
+            return false;
+        h += 4;
+    }
+    uint8_t *to = wf_outq_reserve(s->out, &s->env->pool, h + n);
+    if (!to)
+        return false;
+    memcpy(to, head, h);
+    if (s->client)
+        wf_mask_copy(to + h, data, n, key, 0);
+    else if (n > 0)
+        memcpy(to + h, data, n);
+    return true;
+}
+
+static bool sendable(unsigned op, const void *data, size_t n)
+{
+    return op != WF_OP_TEXT || wf_utf8_valid(data, n);
+}
+
+enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n)
+{
+    if (s->state != WF_SESSION_OPEN)
+        return WF_CLOSED;
+    if (!sendable(op, data, n))
+        return WF_UTF8;
+    return queue_frame(s, op, data, n) ? WF_OK : WF_NOMEM;
+}
+
+size_t wf_session_head(wf_session *s, unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX])
+{
+    (void)s;
+    return wf_frame_write(head, WF_FRAME_FIN | op, n, false);
+}
+
+/* A reason longer than a close frame holds is cut between characters. */
+static size_t cut_reason(const char *reason, size_t n)
+{
+    if (n <= WF_REASON_MAX)
+        return n;
+    n = WF_REASON_MAX;
+    while (n > 0 && ((uint8_t)reason[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
+enum wf_error wf_session_close(wf_session *s, unsigned code, const char *reason, size_t n)
+{
+    if (s->state != WF_SESSION_OPEN)
+        return WF_OK;
+    uint8_t body[WF_CONTROL_MAX] = { (uint8_t)(code >> 8), (uint8_t)code };
+    size_t len = 0;
+    if (code != 0) {
+        n = cut_reason(reason, n);
+        if (n > 0)
+            memcpy(body + 2, reason, n);
+        len = 2 + n;
+    }
+    s->state = WF_SESSION_CLOSE_SENT;
+    s->sent = (uint16_t)(code ? code : WF_CLOSE_NO_STATUS);
+    return queue_frame(s, WF_OP_CLOSE, body, len) ? WF_OK : WF_NOMEM;
+}
+
+void wf_session_fail(wf_session *s, unsigned code, const char *why)
+{
+    if (s->state == WF_SESSION_DONE)
+        return;
+    wf_session_close(s, code, why, strlen(why));
+    s->state = WF_SESSION_DONE;
+    s->code = (uint16_t)code;
+    s->fail = why;
+    s->control.len = 0;
+}
+
+/* -- input ----------------------------------------------------------------- */
+
+/* Judges what a valid header means here and now (RFC 6455 5.4); NULL: allowed. */
+static const char *judge_order(wf_session *s, uint8_t b0)
+{
+    unsigned op = b0 & 15;
+    if (op == WF_OP_CONTINUATION && !s->kind)
+        return "a continuation frame with nothing to continue";
+    if ((op == WF_OP_TEXT || op == WF_OP_BINARY) && s->kind)
+        return "a new message inside a fragmented one";
+    return NULL;
+}
+
+static bool fail(wf_session *s, unsigned code, const char *why)
+{
+    wf_session_fail(s, code, why);
+    return false;
+}
+
+/* As soon as the length is known: before anything is allocated for it. */
+static bool judge_size(wf_session *s, const wf_frame *f)
+{
+    if (f->b0 & 8)
+        return true;
+    if (f->length > s->limits.max_message || s->msg.len > s->limits.max_message - f->length)
+        return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    return true;
+}
+
+static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *key)
+{
+    s->in_frame = true;
+    s->b0 = f->b0;
+    s->left = f->length;
+    s->phase = 0;
+    s->header_len = 0;
+    if (!s->client)
+        memcpy(s->key, key, 4);
+    if (f->b0 & 8)
+        return true;
+    if (f->b0 & 15) {
+        s->kind = f->b0 & 15;
+        s->utf8 = WF_UTF8_START;
+        s->fragments = s->empty = 0;
+    }
+    if (++s->fragments > s->limits.max_fragments)
+        return fail(s, WF_CLOSE_TOO_BIG, "fragments over max_fragments");
+    if (f->length == 0 && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
+        return fail(s, WF_CLOSE_TOO_BIG, "empty fragments over max_empty");
+    return true;
+}
+
+/* Judges a header as far as it has come; returns its length when complete. */
+static size_t judge_header(wf_session *s, wf_frame *f, const uint8_t *h, size_t n)
+{
+    size_t len = wf_frame_read(f, h, n, !s->client, 0);
+    if (!f->fail)
+        f->fail = judge_order(s, f->b0);
+    if (f->fail)
+        fail(s, WF_CLOSE_PROTOCOL, f->fail);
+    else if (f->has_length)
+        judge_size(s, f);
+    return s->state == WF_SESSION_DONE ? 0 : len;
+}
+
+/* True when a whole header was taken; false: more is needed, or it failed. */
+static bool take_header(wf_session *s, uint8_t **p, size_t *n)
+{
+    wf_frame f;
+    uint8_t *h = *p;
+    size_t avail = *n, had = s->header_len;
+    if (had > 0) { /* the rest of one that was cut */
+        size_t k = WF_MIN(avail, sizeof s->header - had);
+        memcpy(s->header + had, *p, k);
+        h = s->header;
+        avail = had + k;
+    }
+    size_t len = judge_header(s, &f, h, avail);
+    if (len > 0) {
+        *p += len - had;
+        *n -= len - had;
+        return begin_frame(s, &f, h + len - 4);
+    }
+    if (had == 0)
+        memcpy(s->header, h, WF_MIN(avail, sizeof s->header));
+    s->header_len = (uint8_t)avail;
+    *p += *n;
+    *n = 0;
+    return false;
+}
+
+/* Unmasks and checks the next k payload bytes of a data frame where they lie. */
+static bool take_payload(wf_session *s, uint8_t *p, size_t k)
+{
+    if (!s->client)
+        wf_mask(p, k, s->key, (size_t)s->phase);
+    s->phase += k;
+    s->left -= k;
+    if (s->kind == WF_OP_TEXT && !wf_utf8_feed(&s->utf8, p, k))
+        return fail(s, WF_CLOSE_INVALID_DATA, "text is not UTF-8"); /* RFC 6455 8.1 */
+    return true;
+}
+
+static bool grow(wf_session *s, size_t want)
+{
+    if (!s->msg.data && want >= WF_SPARE_MIN)
+        wf_spares_take(&s->env->spares, &s->msg);
+    /* a last frame says where the message ends; else double what arrived */
+    size_t end = (size_t)(s->msg.len + s->left);
+    size_t limit = s->b0 & WF_FRAME_FIN ? end : s->limits.max_message;
+    return wf_buffer_reserve(&s->msg, WF_MIN(want, end - s->msg.len), limit);
+}
+
+static bool store_payload(wf_session *s, const uint8_t *p, size_t k)
+{
+    if (k == 0)
+        return true;
+    if (s->msg.cap - s->msg.len < k) {
+        s->left += k; /* counted already; what may come includes these */
+        bool ok = grow(s, k);
+        s->left -= k;
+        if (!ok)
+            return fail(s, WF_CLOSE_INTERNAL, "out of memory");
+    }
+    memcpy(s->msg.data + s->msg.len, p, k);
+    s->msg.len += k;
+    return true;
+}
+
+/* The frame's payload is complete. */
+static wf_event end_data(wf_session *s, wf_message *m)
+{
+    s->in_frame = false;
+    if (!(s->b0 & WF_FRAME_FIN))
+        return WF_EVENT_NONE;
+    if (s->utf8 != WF_UTF8_START) {
+        fail(s, WF_CLOSE_INVALID_DATA, "text ends inside a character");
+        return WF_EVENT_CLOSE;
+    }
+    m->kind = s->kind;
+    s->kind = 0;
+    return WF_EVENT_MESSAGE;
+}
+
+static wf_event take_data(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
+{
+    uint8_t *at = *p;
+    size_t k = (size_t)WF_MIN(s->left, *n);
+    *p += k;
+    *n -= k;
+    if (!take_payload(s, at, k))
+        return WF_EVENT_CLOSE;
+    bool whole = s->left == 0 && s->msg.len == 0 && (s->b0 & WF_FRAME_FIN) && s->phase == k;
+    if (!whole && !store_payload(s, at, k))
+        return WF_EVENT_CLOSE;
+    if (s->left > 0)
+        return WF_EVENT_NONE;
+    wf_event event = end_data(s, m);
+    if (event == WF_EVENT_MESSAGE) {
+        m->data = whole ? at : s->msg.data;
+        m->len = whole ? k : s->msg.len;
+        s->delivered = !whole;
+    }
+    return event;
+}
+
+/* RFC 6455 5.5.1, 7.1.5, 7.1.6: judge the peer's close, and echo it. */
+static void take_close(wf_session *s, const uint8_t *body, size_t n)
+{
+    unsigned code = n >= 2 ? (unsigned)(body[0] << 8 | body[1]) : WF_CLOSE_NO_STATUS;
+    if (n == 1 || (n >= 2 && !wf_close_code_valid(code))) {
+        fail(s, WF_CLOSE_PROTOCOL, n == 1 ? "a close body of one byte" : "invalid close code");
+        return;
+    }
+    if (n > 2 && !wf_utf8_valid(body + 2, n - 2)) {
+        fail(s, WF_CLOSE_INVALID_DATA, "a close reason is not UTF-8");
+        return;
+    }
+    wf_session_close(s, n >= 2 ? code : 0, NULL, 0);
+    s->state = WF_SESSION_DONE;
+    s->code = (uint16_t)code;
+    if (n > 2 && body != s->control.data) {
+        s->control.len = 0;
+        wf_buffer_append(&s->control, body, n); /* without memory: no reason to tell */
+    }
+    if (s->control.len >= 2)
+        wf_buffer_consume(&s->control, 2);
+}
+
+static wf_event end_control(wf_session *s, uint8_t *body, size_t n, wf_message *m)
+{
+    s->in_frame = false;
+    *m = (wf_message){ body, n, 0 };
+    switch (s->b0 & 15) {
+    case WF_OP_CLOSE:
+        take_close(s, body, n);
+        return WF_EVENT_CLOSE;
+    case WF_OP_PING:
+        if (s->state == WF_SESSION_OPEN && s->out->bytes < PONG_BACKLOG)
+            queue_frame(s, WF_OP_PONG, body, n);
+        s->control.len = 0;
+        return WF_EVENT_PING;
+    default:
+        s->control.len = 0;
+        return WF_EVENT_PONG;
+    }
+}
+
+static wf_event take_control(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
+{
+    uint8_t *at = *p;
+    size_t k = (size_t)WF_MIN(s->left, *n);
+    *p += k;
+    *n -= k;
+    if (!s->client)
+        wf_mask(at, k, s->key, (size_t)s->phase);
+    s->phase += k;
+    s->left -= k;
+    if (s->left == 0 && s->control.len == 0)
+        return end_control(s, at, k, m);
+    if (!wf_buffer_append(&s->control, at, k)) {
+        fail(s, WF_CLOSE_INTERNAL, "out of memory");
+        return WF_EVENT_CLOSE;
+    }
+    return s->left > 0 ? WF_EVENT_NONE : end_control(s, s->control.data, s->control.len, m);
+}
+
+static void forget_delivered(wf_session *s)
+{
+    s->delivered = false;
+    s->msg.len = 0;
+    wf_spares_give(&s->env->spares, &s->msg);
+}
+
+wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
+{
+    if (s->delivered)
+        forget_delivered(s);
+    while (s->state != WF_SESSION_DONE && (*n > 0 || (s->in_frame && s->left == 0))) {
+        if (!s->in_frame && !take_header(s, p, n))
+            break;
+        if (*n == 0 && s->left > 0)
+            return WF_EVENT_NONE;
+        wf_event event = s->b0 & 8 ? take_control(s, p, n, m) : take_data(s, p, n, m);
+        if (event != WF_EVENT_NONE)
+            return event;
+    }
+    /* RFC 6455 7.1.7: what follows a failure or a close is not looked at */
+    return s->fail && s->state == WF_SESSION_DONE ? WF_EVENT_CLOSE : WF_EVENT_NONE;
+}
+
+size_t wf_session_window(wf_session *s, uint8_t **p)
+{
+    if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) || s->left < WINDOW_MIN ||
+        s->delivered)
+        return 0;
+    if (s->msg.len == s->msg.cap && !grow(s, FIRST_ROOM))
+        return 0;
+    *p = s->msg.data + s->msg.len;
+    return (size_t)WF_MIN(s->left, s->msg.cap - s->msg.len);
+}
+
+void wf_session_filled(wf_session *s, size_t n)
+{
+    if (take_payload(s, s->msg.data + s->msg.len, n))
+        s->msg.len += n;
+}

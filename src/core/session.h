@@ -1,0 +1,115 @@
+/*
+ * session: one WebSocket connection after its handshake, without I/O: bytes in,
+ * events and queued bytes out (RFC 6455 5 to 8). No descriptor, no clock.
+ *
+ * Input is pulled: wf_session_next() takes what it needs from the caller's bytes
+ * (which it unmasks in place) and stops after each event, so the caller decides
+ * when to go on. Pings are answered and closes echoed into the output queue.
+ */
+#ifndef WF_CORE_SESSION_H
+#define WF_CORE_SESSION_H
+
+#include "buffer.h"
+#include "frame.h"
+#include "outq.h"
+#include "utf8.h"
+
+/* What close() means when no code was on the wire (RFC 6455 7.4.1). */
+#define WF_CLOSE_NORMAL 1000
+#define WF_CLOSE_GOING_AWAY 1001
+#define WF_CLOSE_PROTOCOL 1002
+#define WF_CLOSE_NO_STATUS 1005
+#define WF_CLOSE_ABNORMAL 1006
+#define WF_CLOSE_INVALID_DATA 1007
+#define WF_CLOSE_TOO_BIG 1009
+#define WF_CLOSE_INTERNAL 1011
+#define WF_CLOSE_TRY_LATER 1013
+#define WF_REASON_MAX 123
+
+WF_HIDDEN_BEGIN
+
+typedef struct wf_session_limits {
+    size_t max_message;     /* bytes, also of one frame */
+    uint32_t max_fragments; /* of one message */
+    uint32_t max_empty;     /* of these, empty ones */
+} wf_session_limits;
+
+/* What the sessions of one loop share. */
+typedef struct wf_session_env {
+    wf_outpool pool;
+    wf_spares spares;
+    wf_random_fn random;
+    uint8_t random_bytes[1024]; /* masking keys in stock: one system call for many */
+    size_t random_left;
+} wf_session_env;
+
+typedef enum wf_session_state {
+    WF_SESSION_OPEN,
+    WF_SESSION_CLOSE_SENT, /* ours is queued; the peer's is awaited */
+    WF_SESSION_DONE,       /* both, or a failure: input is ignored, nothing may be sent */
+} wf_session_state;
+
+typedef struct wf_session {
+    wf_session_env *env;
+    wf_outq *out;
+    wf_session_limits limits;
+    bool client;
+    bool in_frame;  /* a header was read, its payload is under way */
+    bool delivered; /* the last event's bytes are in msg: free them next */
+    uint8_t state;  /* wf_session_state */
+    uint8_t kind;   /* of the message under way: WF_OP_TEXT, WF_OP_BINARY, 0 none */
+    wf_utf8_state utf8;
+    uint8_t b0, key[4], header_len;
+    uint8_t header[WF_FRAME_HEAD_MAX]; /* an incomplete one */
+    uint64_t left;                     /* payload bytes of the frame still to come */
+    uint64_t phase;                    /* payload bytes that came */
+    uint32_t fragments, empty;
+    wf_buffer msg;     /* a message that did not arrive in one piece */
+    wf_buffer control; /* a control payload that did not; also the close reason */
+    const char *fail;  /* why the session failed, or NULL */
+    uint16_t code;     /* of the peer's close, or of the failure; 0 while open */
+    uint16_t sent;     /* the close code we sent; 0: none */
+} wf_session;
+
+typedef struct wf_message {
+    const uint8_t *data; /* until the session's next call */
+    size_t len;
+    uint8_t kind; /* WF_OP_TEXT or WF_OP_BINARY */
+} wf_message;
+
+typedef enum wf_event {
+    WF_EVENT_NONE,    /* all input is used: more is needed */
+    WF_EVENT_MESSAGE, /* *m */
+    WF_EVENT_PING,    /* already answered; *m has its payload */
+    WF_EVENT_PONG,    /* *m has its payload */
+    WF_EVENT_CLOSE,   /* state is DONE; code, control (the reason) and fail tell */
+} wf_event;
+
+void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
+                     const wf_session_limits *limits);
+void wf_session_free(wf_session *s);
+
+/* Advances *p and *n past what it used. */
+wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
+
+/* Where the next payload bytes of a big message could be received directly:
+ * returns how many, 0 when there is no such message or no memory. */
+size_t wf_session_window(wf_session *s, uint8_t **p);
+/* n bytes were received there. Call wf_session_next afterwards. */
+void wf_session_filled(wf_session *s, size_t n);
+
+/* Queue a message, or a ping or pong (at most 125 bytes). WF_CLOSED after a close
+ * was sent, WF_UTF8 for a bad text, WF_NOMEM; nothing is queued then. */
+enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n);
+/* Only the header of a server's message: its n bytes must follow at once. */
+size_t wf_session_head(wf_session *s, unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX]);
+
+/* Queues a close frame (code 0: an empty one) if none was sent; reason is cut to
+ * 123 bytes at a character. */
+enum wf_error wf_session_close(wf_session *s, unsigned code, const char *reason, size_t n);
+/* Fails the connection (RFC 6455 7.1.7): close frame, then DONE. */
+void wf_session_fail(wf_session *s, unsigned code, const char *why);
+
+WF_HIDDEN_END
+
+#endif

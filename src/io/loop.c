@@ -1,0 +1,238 @@
+/* loop: see loop.h. */
+#include "io/loop.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "io/crypto.h"
+#include "io/resolve.h"
+#include "io/stream.h"
+
+#define AGING_INTERVAL 5.0
+
+/* How often this process has forked. The one thing that is the process's and
+ * not a loop's: only the kernel's fork changes it. */
+static volatile unsigned fork_count;
+
+static void count_fork(void)
+{
+    fork_count++;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+static void age(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    (void)ev, (void)revents;
+    wf_loop *loop = timer->data;
+    wf_spares_age(&loop->env.spares);
+}
+
+wf_loop *wf_loop_new(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    wf_loop *loop = calloc(1, sizeof *loop);
+    if (!loop)
+        return NULL;
+    loop->input = malloc(WF_READ_BYTES);
+    loop->ev = loop->input ? ev_loop_new(EVFLAG_AUTO) : NULL;
+    if (!loop->ev) {
+        free(loop->input);
+        free(loop);
+        return NULL;
+    }
+    loop->env.random = wf_random;
+    loop->ready_end = &loop->ready;
+    loop->forks = fork_count;
+    loop->now = wf_time();
+    ev_timer_init(&loop->aging, age, AGING_INTERVAL, AGING_INTERVAL);
+    loop->aging.data = loop;
+    ev_timer_start(loop->ev, &loop->aging);
+    ev_unref(loop->ev);
+    return loop;
+}
+
+/* Those that are still queued wait for a later turn. */
+static void free_dead(wf_loop *loop)
+{
+    wf_object **at = &loop->dead;
+    while (*at) {
+        wf_object *object = *at;
+        if (object->job.queued) {
+            at = &object->next;
+        } else {
+            *at = object->next;
+            free(object);
+        }
+    }
+}
+
+static void forget_ready(wf_loop *loop)
+{
+    for (wf_object *object = loop->ready; object; object = object->job.next)
+        object->job.queued = false;
+    loop->ready = NULL;
+    loop->ready_end = &loop->ready;
+}
+
+void wf_loop_free(wf_loop *loop)
+{
+    while (loop->objects)
+        loop->objects->class->destroy(loop->objects);
+    forget_ready(loop);
+    free_dead(loop);
+    wf_resolver_free(loop->resolver);
+    ev_ref(loop->ev);
+    ev_timer_stop(loop->ev, &loop->aging);
+    ev_loop_destroy(loop->ev);
+    wf_outpool_free(&loop->env.pool);
+    wf_spares_free(&loop->env.spares);
+    free(loop->input);
+    free(loop);
+}
+
+static void run_ready(wf_loop *loop)
+{
+    wf_object *object = loop->ready;
+    loop->ready = NULL;
+    loop->ready_end = &loop->ready;
+    while (object) {
+        wf_object *next = object->job.next;
+        object->job.queued = false;
+        if (!object->dead)
+            object->job.run(object); /* may queue itself for the next turn */
+        object = next;
+    }
+}
+
+bool wf_loop_turn(wf_loop *loop)
+{
+    bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
+    bool worked = loop->ready != NULL;
+    loop->now = wf_time();
+    run_ready(loop);
+    wf_stream_flush_dirty(loop);
+    wf_outpool_end_turn(&loop->env.pool);
+    free_dead(loop);
+    return active || worked || loop->ready;
+}
+
+bool wf_loop_forked(const wf_loop *loop)
+{
+    return loop->forks != fork_count;
+}
+
+void wf_loop_ready(wf_object *object)
+{
+    wf_loop *loop = object->loop;
+    if (object->job.queued || object->dead)
+        return;
+    object->job.queued = true;
+    object->job.next = NULL;
+    *loop->ready_end = object;
+    loop->ready_end = &object->job.next;
+}
+
+double wf_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* -- waiters --------------------------------------------------------------- */
+
+static void expire(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    (void)ev, (void)revents;
+    wf_waiter *w = WF_CONTAINER(timer, wf_waiter, timer);
+    if (w->slot)
+        wf_wake(w->slot, WF_TIMEOUT);
+}
+
+void wf_waiter_init(wf_waiter *w, wf_object *owner)
+{
+    *w = (wf_waiter){ .owner = owner };
+    ev_timer_init(&w->timer, expire, 0., 0.);
+}
+
+void wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until)
+{
+    w->slot = slot;
+    w->reason = WF_OK;
+    *slot = w;
+    if (until == INFINITY)
+        return;
+    struct ev_loop *ev = w->owner->loop->ev;
+    ev_now_update(ev);
+    ev_timer_set(&w->timer, WF_MAX(0., until - wf_time()), 0.);
+    ev_timer_start(ev, &w->timer);
+}
+
+void wf_waiter_leave(wf_waiter *w)
+{
+    if (w->slot)
+        *w->slot = NULL;
+    w->slot = NULL;
+    if (ev_is_active(&w->timer) || ev_is_pending(&w->timer))
+        ev_timer_stop(w->owner->loop->ev, &w->timer);
+}
+
+void wf_wake(wf_waiter **slot, enum wf_error reason)
+{
+    wf_waiter *w = *slot;
+    if (!w)
+        return;
+    wf_waiter_leave(w);
+    w->reason = reason;
+    wf_loop_ready(w->owner);
+}
+
+bool wf_wake_now(wf_waiter **slot, enum wf_error reason)
+{
+    wf_waiter *w = *slot;
+    if (!w)
+        return false;
+    wf_waiter_leave(w);
+    w->reason = reason;
+    w->owner->job.run(w->owner);
+    return true;
+}
+
+/* -- objects --------------------------------------------------------------- */
+
+void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop,
+                    void (*run)(wf_object *object))
+{
+    *object = (wf_object){ .class = class, .loop = loop, .job.run = run };
+    object->next = loop->objects;
+    if (loop->objects)
+        loop->objects->prev = object;
+    loop->objects = object;
+}
+
+void wf_object_bury(wf_object *object)
+{
+    wf_loop *loop = object->loop;
+    if (object->dead)
+        return;
+    object->dead = true;
+    if (object->handle)
+        *object->handle = NULL;
+    if (object->owner)
+        *object->owner = NULL;
+    if (object->prev)
+        object->prev->next = object->next;
+    else
+        loop->objects = object->next;
+    if (object->next)
+        object->next->prev = object->prev;
+    object->next = loop->dead;
+    loop->dead = object;
+}

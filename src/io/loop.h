@@ -1,0 +1,115 @@
+/*
+ * loop: one libev loop with the ready list, the waiters and the turn.
+ *
+ * A turn: libev's callbacks only put jobs on the ready list; then the jobs run
+ * (connections read, tasks resume); then everything written leaves. So no Lua
+ * code ever runs below libev. The loop owns every object of src/io: each is a
+ * wf_object on its list, and a Lua handle is a pointer to one that either side
+ * may clear. Includes libev and core, never Lua.
+ */
+#ifndef WF_IO_LOOP_H
+#define WF_IO_LOOP_H
+
+#include <ev.h>
+
+#include "core/session.h"
+
+/* Bytes that one connection may take from the kernel in one turn, unless a big
+ * message is under way. Half of a common L2 cache is still left for the rest. */
+#define WF_READ_BYTES (128u << 10)
+
+WF_HIDDEN_BEGIN
+
+typedef struct wf_loop wf_loop;
+typedef struct wf_object wf_object;
+
+/* An object's turn to run: in this turn's pump, or the next one's. */
+typedef struct wf_job {
+    wf_object *next;
+    void (*run)(wf_object *object);
+    bool queued;
+} wf_job;
+
+typedef struct wf_class {
+    const char *name;
+    /* Lets go of everything, at once; the object is freed at the turn's end. */
+    void (*destroy)(wf_object *object);
+    /* The handle is gone: close in good order, then destroy. */
+    void (*release)(wf_object *object);
+} wf_class;
+
+struct wf_object {
+    const wf_class *class;
+    wf_loop *loop;
+    wf_object *prev, *next; /* all of the loop's, or the dead */
+    wf_object **handle;     /* the Lua handle's pointer at us, or NULL */
+    wf_object **owner;      /* the pointer of the task whose end is our end, or NULL */
+    wf_job job;             /* not run any more once dead */
+    bool dead;
+};
+
+/*
+ * One suspended party: a task, or the main thread. It waits in a slot (a pointer
+ * in some object) that points back at it; waking takes it out of the slot, so a
+ * stale wake-up cannot happen.
+ */
+typedef struct wf_waiter {
+    wf_object *owner; /* its job resumes the party */
+    struct wf_waiter **slot;
+    ev_timer timer;
+    enum wf_error reason; /* why it was woken; WF_OK: look at your condition */
+} wf_waiter;
+
+struct wf_stream;
+
+struct wf_loop {
+    struct ev_loop *ev;
+    wf_session_env env;
+    wf_object *ready, **ready_end;
+    struct wf_stream *dirty; /* connections with output of this turn */
+    wf_object *objects, *dead;
+    uint8_t *input;    /* the receive buffer, WF_READ_BYTES */
+    size_t lingering;  /* closing in good order: the loop stays alive for these */
+    struct wf_resolver *resolver;
+    ev_timer aging;
+    double now;     /* the time of this turn */
+    unsigned forks; /* of the process, when the loop was made */
+};
+
+/* NULL: no memory. */
+wf_loop *wf_loop_new(void);
+/* Destroys every object first (their handles become NULL). */
+void wf_loop_free(wf_loop *loop);
+
+/*
+ * One turn. False when nothing can ever happen again: no job is ready and no
+ * watcher that somebody waits for is active.
+ */
+bool wf_loop_turn(wf_loop *loop);
+/* The process has forked since: this copy must not be used. */
+bool wf_loop_forked(const wf_loop *loop);
+/* Queues the object's job, once. */
+void wf_loop_ready(wf_object *object);
+/* The monotonic clock, in seconds; loop->now is what it showed this turn. */
+double wf_time(void);
+
+void wf_waiter_init(wf_waiter *w, wf_object *owner);
+/* Puts w into an empty slot until woken, or until the absolute time `until`
+ * (INFINITY: for ever). */
+void wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until);
+/* Takes the slot's waiter, if any, and makes it ready. */
+void wf_wake(wf_waiter **slot, enum wf_error reason);
+/* The same, and resumes it now: only from the pump. False: there was none. */
+bool wf_wake_now(wf_waiter **slot, enum wf_error reason);
+/* Ends w's wait from its own side. */
+void wf_waiter_leave(wf_waiter *w);
+
+void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop,
+                    void (*run)(wf_object *object));
+/* The owner destroyed it: off the list, its handle cleared, freed at the end of
+ * the turn. Idempotent. */
+void wf_object_bury(wf_object *object);
+
+WF_HIDDEN_END
+
+#endif

@@ -1,0 +1,492 @@
+/* stream: see stream.h. */
+#include "io/stream.h"
+
+#include <errno.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define IOV_BATCH 64
+#define LINGER_BYTES (256u << 10)
+#define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* BSDs: SO_NOSIGPIPE, set when the socket is made */
+#endif
+
+static void pump(wf_object *object);
+static void destroy(wf_object *object);
+static void release(wf_object *object);
+
+const wf_class wf_stream_class = { "stream", destroy, release };
+
+/* -- watchers: they only note what happened --------------------------------- */
+
+static void on_io(struct ev_loop *ev, ev_io *io, int revents)
+{
+    (void)ev;
+    wf_stream *s = WF_CONTAINER(io, wf_stream, io);
+    s->events |= (uint8_t)revents;
+    wf_loop_ready(&s->object);
+}
+
+static void on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    (void)ev, (void)revents;
+    wf_stream *s = WF_CONTAINER(timer, wf_stream, timer);
+    s->events |= TIMER_BIT;
+    wf_loop_ready(&s->object);
+}
+
+static void watch(wf_stream *s, int events)
+{
+    struct ev_loop *ev = s->object.loop->ev;
+    if ((s->io.events & (EV_READ | EV_WRITE)) == events && ev_is_active(&s->io))
+        return;
+    ev_io_stop(ev, &s->io);
+    ev_io_set(&s->io, s->fd, events);
+    if (events)
+        ev_io_start(ev, &s->io);
+}
+
+static int watched(const wf_stream *s)
+{
+    return ev_is_active(&s->io) ? s->io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+void wf_stream_watch_read(wf_stream *s, bool on)
+{
+    if (s->fd >= 0)
+        watch(s, on ? watched(s) | EV_READ : watched(s) & ~EV_READ);
+}
+
+static void watch_write(wf_stream *s, bool on)
+{
+    watch(s, on ? watched(s) | EV_WRITE : watched(s) & ~EV_WRITE);
+}
+
+void wf_stream_set_timer(wf_stream *s, double seconds)
+{
+    struct ev_loop *ev = s->object.loop->ev;
+    ev_timer_stop(ev, &s->timer);
+    if (seconds <= 0)
+        return;
+    ev_timer_set(&s->timer, seconds, 0.);
+    ev_timer_start(ev, &s->timer);
+}
+
+/* -- life ------------------------------------------------------------------ */
+
+wf_stream *wf_stream_new(wf_loop *loop, int fd)
+{
+    wf_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    wf_object_init(&s->object, &wf_stream_class, loop, pump);
+    s->driver = &wf_raw_driver;
+    s->fd = -1;
+    s->timeout = INFINITY;
+    s->low = WF_STREAM_LOW;
+    s->max_receive = WF_MAX_RECEIVE;
+    ev_init(&s->io, on_io);
+    ev_init(&s->timer, on_timer);
+    if (fd >= 0)
+        wf_stream_adopt(s, fd);
+    return s;
+}
+
+void wf_stream_adopt(wf_stream *s, int fd)
+{
+    s->fd = fd;
+    s->error = WF_OK;
+    ev_io_set(&s->io, fd, 0);
+}
+
+static void undirty(wf_stream *s)
+{
+    wf_stream **at = &s->object.loop->dirty;
+    while (*at && *at != s)
+        at = &(*at)->next_dirty;
+    if (*at)
+        *at = s->next_dirty;
+    s->dirty = false;
+}
+
+static void close_fd(wf_stream *s)
+{
+    wf_loop *loop = s->object.loop;
+    ev_io_stop(loop->ev, &s->io);
+    ev_timer_stop(loop->ev, &s->timer);
+    if (s->fd >= 0 && !s->file)
+        close(s->fd);
+    s->fd = -1;
+    s->blocked = s->connecting = false;
+    wf_outq_clear(&s->out, &loop->env.pool);
+    if (s->finish != WF_FINISH_NOT)
+        loop->lingering--;
+    s->finish = WF_FINISH_NOT;
+}
+
+static void bury(wf_stream *s)
+{
+    if (s->dirty)
+        undirty(s);
+    wf_buffer_free(&s->in);
+    wf_object_bury(&s->object);
+}
+
+void wf_stream_abort(wf_stream *s, enum wf_error error)
+{
+    if (s->fd < 0)
+        return;
+    s->error = error;
+    s->eof = true;
+    close_fd(s);
+    s->driver->gone(s);
+    if (!s->object.handle && !s->upper)
+        bury(s);
+}
+
+static void fail_errno(wf_stream *s, int err)
+{
+    s->err = err;
+    /* the peer is gone, or something is wrong with our side */
+    bool peer = err == ECONNRESET || err == EPIPE || err == ETIMEDOUT || err == ENOTCONN;
+    wf_stream_abort(s, peer ? WF_CLOSED : WF_SYSTEM);
+}
+
+static void destroy(wf_object *object)
+{
+    wf_stream *s = (wf_stream *)object;
+    wf_wake(&s->reader, WF_CLOSED);
+    wf_wake(&s->writer, WF_CLOSED);
+    close_fd(s);
+    if (s->upper) {
+        s->error = WF_CLOSED;
+        s->driver->gone(s);
+        s->upper = NULL;
+    }
+    bury(s);
+}
+
+static void release(wf_object *object)
+{
+    wf_stream *s = (wf_stream *)object;
+    wf_wake(&s->reader, WF_CLOSED);
+    wf_wake(&s->writer, WF_CLOSED);
+    if (s->fd < 0 || s->connecting)
+        destroy(object);
+    else
+        wf_stream_finish(s, WF_FINISH_CLOSE);
+}
+
+/* -- input ----------------------------------------------------------------- */
+
+long wf_stream_read(wf_stream *s, void *p, size_t n)
+{
+    ssize_t k;
+    do
+        k = s->file ? read(s->fd, p, n) : recv(s->fd, p, n, 0);
+    while (k < 0 && errno == EINTR);
+    if (k > 0)
+        return k;
+    if (k == 0) {
+        s->eof = true;
+        wf_stream_watch_read(s, false);
+        return 0;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return -1;
+    fail_errno(s, errno);
+    return -2;
+}
+
+/* What comes after our last words is thrown away, within bounds. */
+static void discard(wf_stream *s)
+{
+    long k = wf_stream_read(s, s->object.loop->input, WF_READ_BYTES);
+    if (k > 0)
+        s->in.cap += (size_t)k; /* nothing is stored any more: cap counts */
+    if (k == 0 || (k > 0 && s->in.cap > LINGER_BYTES))
+        wf_stream_abort(s, WF_CLOSED);
+}
+
+static void raw_readable(wf_stream *s, bool ready)
+{
+    if (!ready)
+        return;
+    if (!s->reader) { /* nobody asks: TCP pushes back */
+        wf_stream_watch_read(s, false);
+        return;
+    }
+    uint8_t *p = s->object.loop->input;
+    long k = wf_stream_read(s, p, WF_READ_BYTES);
+    if (k == -1 || k == -2)
+        return;
+    if (k > 0 && !wf_buffer_append(&s->in, p, (size_t)k)) {
+        wf_stream_abort(s, WF_NOMEM);
+        return;
+    }
+    wf_wake_now(&s->reader, WF_OK);
+}
+
+static void raw_gone(wf_stream *s)
+{
+    wf_wake(&s->reader, WF_OK);
+    wf_wake(&s->writer, WF_OK);
+}
+
+static void raw_timer(wf_stream *s)
+{
+    (void)s;
+}
+
+const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone };
+
+/* -- output ---------------------------------------------------------------- */
+
+void wf_stream_touch(wf_stream *s)
+{
+    if (s->dirty || s->fd < 0)
+        return;
+    s->dirty = true;
+    s->next_dirty = s->object.loop->dirty;
+    s->object.loop->dirty = s;
+}
+
+enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n)
+{
+    if (s->fd < 0 || s->half_closed || s->half_closing)
+        return WF_CLOSED;
+    if (!wf_outq_put(&s->out, &s->object.loop->env.pool, p, n))
+        return WF_NOMEM;
+    wf_stream_touch(s);
+    return WF_OK;
+}
+
+/* Bytes that the kernel took; -1 on failure (the stream is gone). */
+static ssize_t transmit(wf_stream *s, struct iovec *iov, int n)
+{
+    struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+    ssize_t k;
+    do
+        k = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                   : sendmsg(s->fd, &m, MSG_NOSIGNAL);
+    while (k < 0 && errno == EINTR);
+    if (k >= 0)
+        return k;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return 0;
+    fail_errno(s, errno);
+    return -1;
+}
+
+enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, const void *p,
+                                  size_t n)
+{
+    struct iovec iov[2] = { { (void *)(uintptr_t)head, h }, { (void *)(uintptr_t)p, n } };
+    ssize_t k = transmit(s, iov, 2);
+    if (k < 0)
+        return WF_CLOSED;
+    size_t sent = (size_t)k;
+    if (sent == h + n)
+        return WF_OK;
+    s->blocked = true;
+    wf_stream_touch(s);
+    wf_outpool *pool = &s->object.loop->env.pool;
+    if (sent < h) {
+        if (!wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent))
+            return WF_NOMEM;
+        sent = h;
+    }
+    if (!wf_outq_put(&s->out, pool, (const char *)p + (sent - h), n - (sent - h))) {
+        wf_stream_abort(s, WF_NOMEM); /* half a frame has left: nothing else may follow */
+        return WF_NOMEM;
+    }
+    return WF_OK;
+}
+
+/* True when the queue is empty now. */
+static bool drain(wf_stream *s)
+{
+    while (s->out.bytes > 0 && !s->blocked) {
+        struct iovec iov[IOV_BATCH];
+        int n = wf_outq_iov(&s->out, iov, IOV_BATCH);
+        size_t want = 0;
+        for (int i = 0; i < n; i++)
+            want += iov[i].iov_len;
+        ssize_t k = transmit(s, iov, n);
+        if (k < 0)
+            return false;
+        if (k > 0)
+            s->progress = s->object.loop->now;
+        wf_outq_consume(&s->out, &s->object.loop->env.pool, (size_t)k);
+        s->blocked = (size_t)k < want; /* it would only say EAGAIN next */
+    }
+    return s->out.bytes == 0;
+}
+
+static void half_close(wf_stream *s)
+{
+    s->half_closing = false;
+    s->half_closed = true;
+    shutdown(s->fd, SHUT_WR);
+}
+
+/* The last byte has left a stream that finishes. */
+static void finished(wf_stream *s)
+{
+    if (s->finish == WF_FINISH_CLOSE || s->eof) {
+        wf_stream_abort(s, WF_CLOSED);
+        return;
+    }
+    if (s->finish == WF_FINISH_LINGER && !s->half_closed)
+        half_close(s);
+    wf_stream_watch_read(s, true);
+    wf_stream_set_timer(s, s->finish == WF_FINISH_LINGER ? WF_LINGER_TIMEOUT : WF_FINISH_TIMEOUT);
+}
+
+static void flush(wf_stream *s)
+{
+    if (s->fd < 0 || s->connecting)
+        return;
+    bool empty = drain(s);
+    if (s->fd < 0)
+        return;
+    if (s->blocked) {
+        if (!wf_outq_settle(&s->out, &s->object.loop->env.pool)) {
+            wf_stream_abort(s, WF_NOMEM);
+            return;
+        }
+        watch_write(s, true);
+    } else if (watched(s) & EV_WRITE) {
+        watch_write(s, false);
+    }
+    if (s->writer && s->out.bytes <= s->low)
+        wf_wake(&s->writer, WF_OK);
+    if (empty && s->half_closing)
+        half_close(s);
+    if (empty && s->finish != WF_FINISH_NOT)
+        finished(s);
+}
+
+void wf_stream_flush_dirty(wf_loop *loop)
+{
+    while (loop->dirty) {
+        wf_stream *s = loop->dirty;
+        loop->dirty = s->next_dirty;
+        s->dirty = false;
+        flush(s);
+    }
+}
+
+enum wf_error wf_stream_shutdown(wf_stream *s, bool receive, bool send)
+{
+    if (s->fd < 0)
+        return WF_CLOSED;
+    if (receive) {
+        shutdown(s->fd, SHUT_RD);
+        s->eof = true;
+        wf_wake(&s->reader, WF_OK);
+    }
+    if (send && !s->half_closed) {
+        s->half_closing = true;
+        wf_stream_touch(s);
+    }
+    return WF_OK;
+}
+
+void wf_stream_finish(wf_stream *s, wf_finish how)
+{
+    if (s->fd < 0 || s->finish != WF_FINISH_NOT)
+        return;
+    wf_loop *loop = s->object.loop;
+    loop->lingering++;
+    s->finish = (uint8_t)how;
+    s->progress = loop->now;
+    wf_buffer_free(&s->in);
+    if (how == WF_FINISH_CLOSE)
+        wf_stream_watch_read(s, false);
+    wf_stream_set_timer(s, WF_FINISH_TIMEOUT);
+    wf_stream_touch(s);
+}
+
+/* A finishing stream gets its time again as long as its output moves. */
+static void finish_timer(wf_stream *s)
+{
+    double left = s->progress + WF_FINISH_TIMEOUT - s->object.loop->now;
+    if (s->out.bytes > 0 && left > 0)
+        wf_stream_set_timer(s, left);
+    else
+        wf_stream_abort(s, WF_TIMEOUT);
+}
+
+/* -- connecting ------------------------------------------------------------ */
+
+static void connected(wf_stream *s, int err)
+{
+    s->connecting = false;
+    watch_write(s, false);
+    if (err) {
+        s->err = err;
+        wf_stream_abort(s, err == ECONNREFUSED ? WF_REFUSED
+                           : err == ETIMEDOUT  ? WF_TIMEOUT
+                                               : WF_SYSTEM);
+    }
+    wf_wake(&s->writer, WF_OK);
+}
+
+enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address, unsigned len)
+{
+    int one = 1;
+    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    s->connecting = true;
+    int k = connect(s->fd, address, len);
+    if (k == 0 || errno != EINPROGRESS)
+        connected(s, k == 0 ? 0 : errno);
+    else
+        watch_write(s, true);
+    return WF_OK;
+}
+
+static void check_connected(wf_stream *s)
+{
+    int err = 0;
+    socklen_t len = sizeof err;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+        err = errno;
+    connected(s, err);
+}
+
+/* -- the pump -------------------------------------------------------------- */
+
+static void pump(wf_object *object)
+{
+    wf_stream *s = (wf_stream *)object;
+    int events = s->events;
+    s->events = 0;
+    if (s->fd < 0)
+        return;
+    if (events & EV_WRITE) {
+        s->blocked = false;
+        if (s->connecting)
+            check_connected(s);
+        wf_stream_touch(s);
+    }
+    if (s->fd >= 0 && (events & TIMER_BIT)) {
+        if (s->finish != WF_FINISH_NOT)
+            finish_timer(s);
+        else
+            s->driver->timer(s);
+    }
+    if (s->fd < 0 || s->connecting)
+        return;
+    if (s->finish == WF_FINISH_NOT)
+        s->driver->readable(s, events & EV_READ);
+    else if (events & EV_READ)
+        discard(s);
+}

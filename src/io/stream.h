@@ -1,0 +1,115 @@
+/*
+ * stream: a connected socket (or another readable descriptor): watchers, output
+ * queue, closing in good order. What the bytes mean is its driver's business:
+ * raw (below) for plain streams, ws.c for WebSocket connections.
+ */
+#ifndef WF_IO_STREAM_H
+#define WF_IO_STREAM_H
+
+#include "io/address.h"
+#include "io/loop.h"
+
+WF_HIDDEN_BEGIN
+
+typedef struct wf_stream wf_stream;
+
+typedef struct wf_driver {
+    /* The socket has bytes, its end, or an error (ready); or the driver queued
+     * the stream's job itself, to go on with what it had kept. */
+    void (*readable)(wf_stream *s, bool ready);
+    /* Its timer ran out. */
+    void (*timer)(wf_stream *s);
+    /* The descriptor is closed; s->error says why. The stream is about to die
+     * unless it has a handle. */
+    void (*gone)(wf_stream *s);
+} wf_driver;
+
+/* How a stream goes once its output has left. */
+typedef enum wf_finish {
+    WF_FINISH_NOT,
+    WF_FINISH_CLOSE,  /* close at once */
+    WF_FINISH_LINGER, /* say so first and discard what still comes, so that no
+                         reset overtakes our last words */
+    WF_FINISH_AWAIT,  /* the peer is to close first (RFC 6455 7.1.1) */
+} wf_finish;
+
+struct wf_stream {
+    wf_object object;
+    const wf_driver *driver;
+    void *upper;             /* the driver's */
+    wf_stream *next_dirty;
+    ev_io io;
+    ev_timer timer;
+    int fd;                  /* -1: gone */
+    wf_peer peer;
+    int err;                 /* errno of a failure, 0: none */
+    uint8_t events;          /* what libev reported, for the pump */
+    bool file;               /* no socket: read() only */
+    bool dirty;              /* on the loop's list */
+    bool blocked;            /* the kernel took no more: EV_WRITE tells */
+    bool connecting;
+    bool eof;                /* the peer sends no more */
+    bool half_closed;        /* we send no more */
+    bool half_closing;       /* ... as soon as the output has left */
+    uint8_t finish;          /* wf_finish */
+    enum wf_error error;     /* why the descriptor is gone */
+    wf_outq out;
+    wf_buffer in;            /* received, not yet asked for */
+    wf_waiter *reader, *writer;
+    double timeout;          /* of each operation (settimeout); INFINITY: none */
+    size_t low;              /* the writer is woken when no more than this is queued */
+    size_t max_receive;      /* bytes that "*l" and "*a" may gather */
+    double progress;         /* when output last left, while finishing */
+};
+
+#define WF_STREAM_HIGH (64u << 10)
+#define WF_STREAM_LOW (16u << 10)
+#define WF_MAX_RECEIVE (16u << 20)
+#define WF_FINISH_TIMEOUT 5.0
+#define WF_LINGER_TIMEOUT 2.0
+
+/* A raw stream over fd (non-blocking, or -1 for a socket to come); the caller
+ * still owns fd when it fails. NULL: no memory. */
+wf_stream *wf_stream_new(wf_loop *loop, int fd);
+void wf_stream_adopt(wf_stream *s, int fd);
+
+/* -2: failed (the stream is gone), -1: nothing there, 0: the peer's end. */
+long wf_stream_read(wf_stream *s, void *p, size_t n);
+void wf_stream_watch_read(wf_stream *s, bool on);
+/* Starts (or with 0 stops) the timer. */
+void wf_stream_set_timer(wf_stream *s, double seconds);
+
+/* Bytes were queued: they leave at the end of the turn. */
+void wf_stream_touch(wf_stream *s);
+/* Queues a copy. WF_CLOSED, WF_NOMEM. */
+enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n);
+/* Sends head and body now as far as the kernel takes them, and queues a copy of
+ * the rest: for big bodies when nothing else is queued. */
+enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, const void *p,
+                                  size_t n);
+/* True when write_big would go to the kernel at once. */
+static inline bool wf_stream_idle(const wf_stream *s)
+{
+    return s->out.bytes == 0 && !s->blocked && s->fd >= 0;
+}
+void wf_stream_flush_dirty(wf_loop *loop);
+
+/* "send", after what is queued; then the peer sees our end. */
+enum wf_error wf_stream_shutdown(wf_stream *s, bool receive, bool send);
+/* Lets the output leave (as long as it moves), then goes. The upper has let go. */
+void wf_stream_finish(wf_stream *s, wf_finish how);
+/* Closes now; queued output is lost. */
+void wf_stream_abort(wf_stream *s, enum wf_error error);
+
+/* For raw streams: more bytes are wanted. */
+extern const wf_driver wf_raw_driver;
+extern const wf_class wf_stream_class;
+
+/* Starts connecting to the address; the waiter in s->writer is woken when it is
+ * decided (s->connecting is false then, and s->fd or s->err tells). */
+struct sockaddr;
+enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address, unsigned len);
+
+WF_HIDDEN_END
+
+#endif

@@ -1,0 +1,478 @@
+/* ws: see ws.h. */
+#include "io/ws.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/hub.h"
+
+/* Messages of one connection per turn, so that no peer starves the others. */
+#define TURN_MESSAGES 1024
+/* From here on a message goes to the kernel without being copied first. */
+#define DIRECT_MIN (32u << 10)
+
+static const wf_driver driver;
+
+void wf_ws_options_unref(wf_ws_options *options)
+{
+    if (options && --options->refs == 0)
+        free(options);
+}
+
+/* -- the inbox: messages that came before anybody asked ---------------------- */
+
+static bool inbox_has_room(const wf_ws *ws)
+{
+    return ws->inbox_messages < ws->options->inbox_messages &&
+           ws->inbox_bytes < ws->options->inbox_bytes;
+}
+
+static bool inbox_put(wf_ws *ws, const wf_message *m)
+{
+    wf_inbox_message *im = malloc(sizeof *im + m->len);
+    if (!im)
+        return false;
+    im->next = NULL;
+    im->len = m->len;
+    im->kind = m->kind;
+    if (m->len > 0)
+        memcpy(im->data, m->data, m->len);
+    *ws->inbox_end = im;
+    ws->inbox_end = &im->next;
+    ws->inbox_messages++;
+    ws->inbox_bytes += m->len;
+    return true;
+}
+
+static void inbox_drop(wf_ws *ws)
+{
+    wf_inbox_message *im = ws->inbox;
+    if (!(ws->inbox = im->next))
+        ws->inbox_end = &ws->inbox;
+    ws->inbox_messages--;
+    ws->inbox_bytes -= im->len;
+    free(im);
+}
+
+/* -- the end --------------------------------------------------------------- */
+
+/* Nothing more will come and nothing can be sent; whoever waits is told. The
+ * stream may still have our last words to send. */
+static void end(wf_ws *ws, unsigned code, bool clean, const char *why)
+{
+    if (ws->ended)
+        return;
+    ws->ended = true;
+    ws->code = (uint16_t)code;
+    ws->clean = clean;
+    ws->why = why;
+    ws->session.state = WF_SESSION_DONE;
+    if (ws->hub)
+        wf_hub_leave(ws);
+    wf_wake(&ws->reader, WF_OK);
+    wf_wake(&ws->closer, WF_OK);
+    wf_wake(&ws->pinger, WF_OK);
+    if (ws->stream)
+        wf_wake(&ws->stream->writer, WF_OK);
+}
+
+static void bury(wf_ws *ws)
+{
+    while (ws->inbox)
+        inbox_drop(ws);
+    wf_session_free(&ws->session);
+    wf_ws_options_unref(ws->options);
+    ws->options = NULL;
+    wf_object_bury(&ws->object);
+}
+
+static void let_go_of_stream(wf_ws *ws)
+{
+    wf_stream *s = ws->stream;
+    ws->stream = NULL;
+    if (s)
+        s->upper = NULL;
+    if (!ws->object.handle && !ws->object.dead)
+        bury(ws);
+}
+
+/* The session is DONE: both closes were exchanged, or it failed. */
+static void session_done(wf_ws *ws)
+{
+    const wf_session *se = &ws->session;
+    bool clean = !se->fail;
+    end(ws, se->code, clean, se->fail);
+    if (!ws->stream)
+        return;
+    /* RFC 6455 7.1.1: the server closes first. After a failure bytes may still
+     * be on their way: linger, or a reset would overtake the close frame. */
+    wf_stream_touch(ws->stream);
+    wf_stream_finish(ws->stream, !clean               ? WF_FINISH_LINGER
+                                 : se->client ? WF_FINISH_AWAIT
+                                              : WF_FINISH_CLOSE);
+}
+
+static void fail(wf_ws *ws, unsigned code, const char *why)
+{
+    wf_session_fail(&ws->session, code, why);
+    session_done(ws);
+}
+
+static void stream_gone(wf_stream *s)
+{
+    wf_ws *ws = s->upper;
+    if (!ws)
+        return;
+    end(ws, WF_CLOSE_ABNORMAL, false, s->error == WF_NOMEM ? "out of memory" : NULL);
+    let_go_of_stream(ws);
+}
+
+static void destroy(wf_object *object)
+{
+    wf_ws *ws = (wf_ws *)object;
+    end(ws, WF_CLOSE_ABNORMAL, false, NULL);
+    wf_stream *s = ws->stream;
+    if (ws->object.handle)
+        *ws->object.handle = NULL;
+    ws->object.handle = NULL;
+    let_go_of_stream(ws);
+    if (s)
+        wf_stream_class.destroy(&s->object);
+}
+
+/* The handle is gone: say goodbye; the loop does the rest. */
+static void release(wf_object *object)
+{
+    wf_ws *ws = (wf_ws *)object;
+    ws->object.handle = NULL;
+    if (!ws->stream)
+        bury(ws);
+    else
+        wf_ws_close(ws, WF_CLOSE_GOING_AWAY, NULL, 0);
+}
+
+static void nothing(wf_object *object)
+{
+    (void)object;
+}
+
+const wf_class wf_ws_class = { "websocket", destroy, release };
+
+/* -- input ----------------------------------------------------------------- */
+
+static void take_pong(wf_ws *ws, const wf_message *m)
+{
+    if (ws->ping_sent <= 0 || m->len != sizeof ws->ping_id ||
+        memcmp(m->data, &ws->ping_id, sizeof ws->ping_id) != 0)
+        return; /* unasked (RFC 6455 5.5.3), or an old one */
+    ws->latency = wf_time() - ws->ping_sent;
+    ws->ping_sent = 0;
+    wf_wake(&ws->pinger, WF_OK);
+}
+
+/* Pulls the next message out of the input under way. */
+static bool pull(wf_ws *ws, wf_message *m)
+{
+    for (;;) {
+        if (ws->ended)
+            return false;
+        switch (wf_session_next(&ws->session, &ws->input, &ws->input_left, m)) {
+        case WF_EVENT_MESSAGE:
+            return true;
+        case WF_EVENT_PONG:
+            take_pong(ws, m);
+            break;
+        case WF_EVENT_PING:
+            if (ws->stream)
+                wf_stream_touch(ws->stream);
+            break;
+        case WF_EVENT_CLOSE:
+            session_done(ws);
+            return false;
+        case WF_EVENT_NONE:
+            return false;
+        }
+    }
+}
+
+/* While our close waits for the peer's, messages that nobody reads are dropped:
+ * the peer's close is behind them. */
+static bool nobody_listens(const wf_ws *ws)
+{
+    return !ws->reader && ws->session.state == WF_SESSION_CLOSE_SENT;
+}
+
+static void deliver(wf_ws *ws)
+{
+    wf_message m;
+    while (ws->budget > 0) {
+        if (!ws->reader && !nobody_listens(ws) && !inbox_has_room(ws))
+            break;
+        if (!pull(ws, &m))
+            break;
+        ws->budget--;
+        if (nobody_listens(ws))
+            continue;
+        if (ws->reader) {
+            ws->current = m;
+            ws->has_current = true;
+            wf_wake_now(&ws->reader, WF_OK);
+            if (!ws->has_current)
+                continue;
+            ws->has_current = false; /* the main thread, or a task that was cancelled */
+        }
+        if (!inbox_put(ws, &m)) {
+            fail(ws, WF_CLOSE_INTERNAL, "out of memory");
+            break;
+        }
+    }
+}
+
+/* Keeps what could not be delivered, and stops reading until it can. */
+static void stash(wf_ws *ws)
+{
+    wf_stream *s = ws->stream;
+    bool ours = s->in.data && ws->input >= s->in.data && ws->input <= s->in.data + s->in.len;
+    if (ours) {
+        wf_buffer_consume(&s->in, s->in.len - ws->input_left);
+    } else if (!wf_buffer_append(&s->in, ws->input, ws->input_left)) {
+        fail(ws, WF_CLOSE_INTERNAL, "out of memory");
+        return;
+    }
+    if (s->in.len == 0)
+        wf_buffer_free(&s->in);
+    ws->paused = s->in.len > 0;
+    if (ws->paused && ws->budget == 0)
+        wf_loop_ready(&s->object);
+    wf_stream_watch_read(s, !ws->paused);
+}
+
+static void take_input(wf_ws *ws, uint8_t *p, size_t n)
+{
+    ws->input = p;
+    ws->input_left = n;
+    ws->budget = TURN_MESSAGES;
+    ws->pumping = true;
+    deliver(ws);
+    ws->pumping = false;
+    if (!ws->ended && ws->stream && (ws->input_left > 0 || ws->paused))
+        stash(ws);
+    ws->input = NULL;
+    ws->input_left = 0;
+}
+
+static void read_input(wf_ws *ws)
+{
+    wf_stream *s = ws->stream;
+    uint8_t *p;
+    size_t room = wf_session_window(&ws->session, &p);
+    bool direct = room > 0;
+    if (!direct) {
+        p = s->object.loop->input;
+        room = WF_READ_BYTES;
+    }
+    long k = wf_stream_read(s, p, room);
+    if (k == 0) {
+        end(ws, WF_CLOSE_ABNORMAL, false, NULL); /* RFC 6455 7.1.5: no close was received */
+        wf_stream_finish(s, WF_FINISH_CLOSE);
+    }
+    if (k <= 0)
+        return;
+    ws->received = s->object.loop->now;
+    if (direct)
+        wf_session_filled(&ws->session, (size_t)k);
+    take_input(ws, p, direct ? 0 : (size_t)k);
+}
+
+static void readable(wf_stream *s, bool ready)
+{
+    wf_ws *ws = s->upper;
+    if (ws->paused) {
+        if (ws->reader || nobody_listens(ws) || inbox_has_room(ws))
+            take_input(ws, s->in.data, s->in.len);
+    } else if (ready) {
+        read_input(ws);
+    }
+}
+
+enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m)
+{
+    if (ws->has_current) {
+        *m = ws->current;
+        ws->has_current = false;
+        return WF_OK;
+    }
+    if (ws->inbox) {
+        *m = (wf_message){ ws->inbox->data, ws->inbox->len, ws->inbox->kind };
+        return WF_OK;
+    }
+    if (ws->pumping && ws->budget > 0 && pull(ws, m)) {
+        ws->budget--;
+        return WF_OK;
+    }
+    return ws->ended ? WF_CLOSED : WF_BUSY;
+}
+
+void wf_ws_received(wf_ws *ws)
+{
+    if (!ws->inbox || ws->has_current)
+        return;
+    inbox_drop(ws);
+    if (ws->paused && ws->stream && !ws->pumping)
+        wf_loop_ready(&ws->stream->object);
+}
+
+/* -- output ---------------------------------------------------------------- */
+
+enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
+{
+    wf_stream *s = ws->stream;
+    if (ws->ended || !s)
+        return WF_CLOSED;
+    if (n < DIRECT_MIN || ws->session.client || !wf_stream_idle(s)) {
+        enum wf_error e = wf_session_send(&ws->session, op, data, n);
+        if (e == WF_OK)
+            wf_stream_touch(s);
+        return e;
+    }
+    if (ws->session.state != WF_SESSION_OPEN)
+        return WF_CLOSED;
+    if (op == WF_OP_TEXT && !wf_utf8_valid(data, n))
+        return WF_UTF8;
+    uint8_t head[WF_FRAME_HEAD_MAX];
+    size_t h = wf_session_head(&ws->session, op, n, head);
+    return wf_stream_write_big(s, head, h, data, n);
+}
+
+enum wf_error wf_ws_ping(wf_ws *ws)
+{
+    uint32_t id = ws->ping_id + 1;
+    enum wf_error e = wf_ws_send(ws, WF_OP_PING, &id, sizeof id);
+    if (e != WF_OK)
+        return e;
+    ws->ping_id = id;
+    ws->ping_sent = wf_time();
+    return WF_OK;
+}
+
+bool wf_ws_share(wf_ws *ws, wf_blob *frame)
+{
+    wf_stream *s = ws->stream;
+    if (!s || ws->session.state != WF_SESSION_OPEN)
+        return false;
+    if (s->out.bytes > ws->options->hard) {
+        fail(ws, WF_CLOSE_TRY_LATER, "too slow: output over hard");
+        return false;
+    }
+    if (!wf_outq_share(&s->out, &s->object.loop->env.pool, frame)) {
+        fail(ws, WF_CLOSE_INTERNAL, "out of memory");
+        return false;
+    }
+    wf_stream_touch(s);
+    return true;
+}
+
+/* -- heartbeat and closing --------------------------------------------------- */
+
+/* Any bytes prove the peer alive; our own sending proves nothing. While we do not
+ * read, silence is not the peer's fault. */
+static void heartbeat(wf_ws *ws)
+{
+    const wf_ws_options *o = ws->options;
+    double now = ws->object.loop->now, next = ws->beat + o->ping_interval;
+    bool unheard = ws->silent > ws->received && !ws->paused;
+    if (unheard && o->ping_timeout > 0 && now >= ws->silent + o->ping_timeout) {
+        fail(ws, WF_CLOSE_INTERNAL, "ping timeout");
+        ws->code = WF_CLOSE_ABNORMAL; /* no close was received */
+        return;
+    }
+    if (now >= next) {
+        if (wf_ws_ping(ws) == WF_OK && !unheard)
+            ws->silent = now;
+        ws->beat = now;
+        next = now + o->ping_interval;
+    }
+    if (o->ping_timeout > 0 && ws->silent > ws->received)
+        next = WF_MIN(next, ws->silent + o->ping_timeout);
+    wf_stream_set_timer(ws->stream, WF_MAX(next - now, 0.001));
+}
+
+static void timer(wf_stream *s)
+{
+    wf_ws *ws = s->upper;
+    if (ws->session.state == WF_SESSION_OPEN)
+        heartbeat(ws);
+    else
+        wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
+}
+
+static const wf_driver driver = { readable, timer, stream_gone };
+
+void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
+{
+    if (ws->ended || ws->session.state != WF_SESSION_OPEN)
+        return;
+    if (ws->hub)
+        wf_hub_leave(ws);
+    wf_wake(&ws->stream->writer, WF_OK);
+    if (wf_session_close(&ws->session, code, reason, n) != WF_OK) {
+        wf_stream_abort(ws->stream, WF_NOMEM);
+        return;
+    }
+    wf_stream_touch(ws->stream);
+    wf_stream_set_timer(ws->stream, WF_MAX(ws->options->close_timeout, 0.001));
+    if (ws->paused) /* the peer's close is behind what nobody took */
+        wf_loop_ready(&ws->stream->object);
+}
+
+const char *wf_ws_reason(const wf_ws *ws, size_t *n)
+{
+    if (ws->why) {
+        *n = strlen(ws->why);
+        return ws->why;
+    }
+    bool given = ws->clean && ws->session.control.len > 0;
+    *n = given ? ws->session.control.len : 0;
+    return given ? (const char *)ws->session.control.data : "";
+}
+
+wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
+{
+    wf_loop *loop = s->object.loop;
+    wf_ws *ws = calloc(1, sizeof *ws);
+    if (!ws)
+        return NULL;
+    wf_object_init(&ws->object, &wf_ws_class, loop, nothing);
+    ws->stream = s;
+    ws->options = options;
+    options->refs++;
+    ws->inbox_end = &ws->inbox;
+    ws->latency = -1;
+    ws->received = ws->beat = loop->now;
+    wf_session_init(&ws->session, &loop->env, &s->out, client, &options->limits);
+    s->driver = &driver;
+    s->upper = ws;
+    s->low = options->low;
+    if (s->object.owner) { /* the task that owned the stream owns the connection now */
+        *s->object.owner = &ws->object;
+        ws->object.owner = s->object.owner;
+        s->object.owner = NULL;
+    }
+    if (s->object.handle)
+        *s->object.handle = NULL;
+    s->object.handle = NULL;
+    if (hub)
+        wf_hub_join(hub, ws);
+    return ws;
+}
+
+void wf_ws_begin(wf_ws *ws)
+{
+    wf_stream *s = ws->stream;
+    if (ws->options->ping_interval > 0)
+        wf_stream_set_timer(s, ws->options->ping_interval);
+    ws->paused = s->in.len > 0; /* glued to the handshake: as if it had been stashed */
+    if (ws->paused)
+        wf_loop_ready(&s->object);
+    wf_stream_watch_read(s, !ws->paused);
+}

@@ -1,0 +1,107 @@
+/*
+ * ws: a WebSocket connection: a session on a stream, with inbox, heartbeat and
+ * the ways to end. Receiving is pulled (wf_ws_receive), by the task that reads.
+ */
+#ifndef WF_IO_WS_H
+#define WF_IO_WS_H
+
+#include "io/stream.h"
+
+WF_HIDDEN_BEGIN
+
+/* One per route or call, shared by its connections. Seconds and bytes. */
+typedef struct wf_ws_options {
+    uint32_t refs;
+    wf_session_limits limits;
+    double ping_interval; /* 0: no heartbeat */
+    double ping_timeout;  /* 0: an answer is not demanded */
+    double close_timeout;
+    size_t high, low; /* output marks of send */
+    size_t hard;      /* a broadcast beyond it ends the slow connection */
+    size_t inbox_bytes;
+    uint32_t inbox_messages;
+} wf_ws_options;
+
+void wf_ws_options_unref(wf_ws_options *options);
+
+struct wf_hub;
+struct wf_subscription;
+
+typedef struct wf_inbox_message {
+    struct wf_inbox_message *next;
+    size_t len;
+    uint8_t kind;
+    uint8_t data[];
+} wf_inbox_message;
+
+typedef struct wf_ws {
+    wf_object object;
+    wf_stream *stream; /* NULL: gone */
+    wf_ws_options *options;
+    wf_session session;
+    /* input */
+    uint8_t *input; /* during the pump: what is not looked at yet */
+    size_t input_left;
+    uint16_t budget;  /* messages that may still be delivered this turn */
+    bool pumping;     /* input may be pulled */
+    bool has_current; /* current waits for the reader that was just woken */
+    bool paused;      /* reading stopped: the inbox is full */
+    wf_message current;
+    wf_inbox_message *inbox, **inbox_end;
+    size_t inbox_bytes;
+    uint32_t inbox_messages;
+    wf_waiter *reader, *closer, *pinger;
+    /* heartbeat */
+    double received;  /* when bytes last came */
+    double ping_sent; /* the last ping, for its latency; 0: it was answered */
+    double beat;      /* when the heartbeat last sent one */
+    double silent;    /* the first beat since bytes last came */
+    double latency;   /* of the last answered ping; negative: none yet */
+    uint32_t ping_id;
+    /* the end */
+    bool ended;       /* nothing more will be received, nothing can be sent */
+    bool clean;       /* both sides sent their close */
+    uint16_t code;    /* as closed() tells */
+    const char *why;  /* of a failure on our side, or NULL: session.control has the reason */
+    /* broadcast */
+    struct wf_hub *hub;
+    struct wf_ws *hub_prev, *hub_next;
+    struct wf_subscription *subscriptions;
+} wf_ws;
+
+/* Takes the stream over, with what it has received already. Takes a reference to
+ * the options. NULL: no memory; the stream is then untouched. */
+wf_ws *wf_ws_new(wf_stream *stream, bool client, wf_ws_options *options, struct wf_hub *hub);
+/* Looks at bytes that came with the handshake; call once the caller is ready. */
+void wf_ws_begin(wf_ws *ws);
+
+/*
+ * The next message if there is one now (its bytes are good until the next call):
+ * WF_OK. WF_BUSY: none yet, wait in ws->reader. WF_CLOSED: none will come.
+ */
+enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m);
+/* Frees what wf_ws_receive handed out from the inbox. */
+void wf_ws_received(wf_ws *ws);
+
+/* Output is over the high mark: wait in ws->stream->writer before sending. */
+static inline bool wf_ws_choked(const wf_ws *ws)
+{
+    return ws->stream && ws->stream->out.bytes > ws->options->high;
+}
+/* Queues a message: WF_CLOSED, WF_UTF8, WF_NOMEM. */
+enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n);
+/* Sends a ping and notes its id and time. */
+enum wf_error wf_ws_ping(wf_ws *ws);
+/* A whole frame that others share; the slow connection is ended (1013). */
+bool wf_ws_share(wf_ws *ws, wf_blob *frame);
+
+/* Starts the close handshake; ws->closer is woken when it has ended. */
+void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n);
+/* The reason that closed() tells; *n its length. */
+const char *wf_ws_reason(const wf_ws *ws, size_t *n);
+
+extern const wf_class wf_ws_class;
+
+WF_HIDDEN_END
+
+#endif
