@@ -155,6 +155,9 @@ static void bodies(void)
         { LINE HOST UPGRADE KEY VERSION "Transfer-Encoding: chunked\r\n" END, 400,
           false },
         { LINE HOST UPGRADE KEY VERSION "Transfer-Encoding:\r\n" END, 400, false },
+        /* as the first field too */
+        { LINE "Content-Length: 5\r\n" HOST UPGRADE KEY VERSION END, 400, false },
+        { LINE "Transfer-Encoding: x\r\n" HOST UPGRADE KEY VERSION END, 400, false },
         { LINE HOST UPGRADE KEY VERSION "Content-Length: 00\r\n" END, 101, false },
     };
     CHECK_ROWS(rows);
@@ -332,6 +335,7 @@ static void extensions(void)
     CHECK(check(STATUS UPGRADE ACCEPT EXTENSION END, NULL, false) != NULL);
     CHECK(check(STATUS UPGRADE ACCEPT "Sec-WebSocket-Extensions:\r\n" END, NULL, false) !=
           NULL);
+    CHECK(check(STATUS EXTENSION UPGRADE ACCEPT END, NULL, false) != NULL);
     CHECK(check(STATUS UPGRADE ACCEPT EXTENSION END, NULL, true) == NULL);
 }
 

@@ -223,6 +223,19 @@ static void malformed_fields(void)
     CHECK_INT(judged_at, 21);
 }
 
+/* The commonest slips are named. */
+static void sentences(void)
+{
+    CHECK_INT(request("GET / HTTP/1.1\r\nA: b\n\r\n"), -400);
+    CHECK_STR(why, "a bare LF in the head");
+    CHECK_INT(request("GET / HTTP/1.1\r\nA: b\x01\r\n"), -400);
+    CHECK_STR(why, "a control character in a header field value");
+    CHECK_INT(request("GET / HTTP/1.1\r\nA: b\rc"), -400);
+    CHECK_STR(why, "a bare CR in the head");
+    CHECK_INT(request("GET / HTTP/2.0\r\n"), -505);
+    CHECK_STR(why, "the HTTP version is not 1.x");
+}
+
 /* Every byte in every kind of place, against the grammar written out plainly. */
 static int with_byte(const char *before, int byte, const char *after)
 {
@@ -443,6 +456,7 @@ static void finding_fields(void)
     CHECK_INT(wf_head_find(&got, t, "via", 99), -1);
     CHECK_INT(wf_head_find(&got, t, "vi", 0), -1);
     CHECK_INT(wf_head_count(&got, t, "via"), 2);
+    CHECK_INT(wf_head_count(&got, t, "host"), 1);
     CHECK_INT(wf_head_count(&got, t, "x"), 1);
     CHECK_INT(wf_head_count(&got, t, "nothing"), 0);
     CHECK(wf_span_is(got.fields[1].name, t, "via"));
@@ -466,9 +480,9 @@ static void tokens_in_lists(void)
 {
     const char *t =
         "GET / HTTP/1.1\r\nConnection: keep-alive ,\tUpGrade\r\nOther: close\r\n"
-        "connection: ,, x\t,,TE,\r\nEmpty:\r\nCommas: ,,\r\n\r\n";
+        "connection: ,, x\t,,TE,b,\r\nEmpty:\r\nCommas: ,,\r\n\r\n";
     CHECK(request(t) > 0);
-    static const char *const in[] = { "keep-alive", "upgrade", "x", "te" };
+    static const char *const in[] = { "keep-alive", "upgrade", "x", "te", "b" };
     static const char *const out[] = {
         "close", "up", "upgraded", "keep", "alive", "", ","
     };
@@ -515,6 +529,7 @@ int main(void)
         { "one empty line before a request", an_empty_line_before_a_request },
         { "malformed request lines", malformed_request_lines },
         { "malformed fields", malformed_fields },
+        { "sentences that help", sentences },
         { "every byte in every kind of place", every_byte_everywhere },
         { "the limit of the first line", the_line_limit },
         { "the default limits", the_default_limits },

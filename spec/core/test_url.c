@@ -74,6 +74,8 @@ static void good_urls(void)
           false },
         { "ws://[fe80::1%25eth0]:8", "ws", "", "fe80::1%25eth0", "", NULL, 8, false, true,
           false },
+        { "ws://[09af::AF]", "ws", "", "09af::AF", "", NULL, 80, false, true, false },
+        { "ws://a/!~", "ws", "", "a", "/!~", NULL, 80, false, false, false },
         { "ws://a//x", "ws", "", "a", "//x", NULL, 80, false, false, false },
         { "ws://xn--bcher-kva.example/%C3%BC", "ws", "", "xn--bcher-kva.example",
           "/%C3%BC", NULL, 80, false, false, false },
@@ -156,6 +158,7 @@ static void good_addresses(void)
         { "unix:/run/weft.sock", WF_ADDRESS_UNIX, "/run/weft.sock", 0, false },
         { "unix:/with space/\xC3\xBC:1", WF_ADDRESS_UNIX, "/with space/\xC3\xBC:1", 0,
           false },
+        { "unix:/a", WF_ADDRESS_UNIX, "/a", 0, false },
         { "unix:@weft", WF_ADDRESS_UNIX, "@weft", 0, false },
         { "unix.example:1", WF_ADDRESS_TCP, "unix.example", 1, false },
         { "tls:1", WF_ADDRESS_TCP, "tls", 1, false },
@@ -236,6 +239,17 @@ static void bad_addresses(void)
     CHECK(wf_address_parse(&a, "a\0:80", 5) != NULL);
 }
 
+static void a_long_address(void)
+{
+    static char text[65536];
+    wf_address a;
+    memset(text, 'x', sizeof text);
+    memcpy(text, "unix:/", 6);
+    CHECK(wf_address_parse(&a, text, 65535) == NULL);
+    CHECK_INT(a.host.len, 65535 - 5);
+    CHECK(wf_address_parse(&a, text, 65536) != NULL);
+}
+
 /* The sentence for the commonest mistake says what the form must be. */
 static void sentences(void)
 {
@@ -288,6 +302,7 @@ int main(void)
         { "a URL of many bytes", a_long_url },
         { "good addresses", good_addresses },
         { "bad addresses", bad_addresses },
+        { "an address of many bytes", a_long_address },
         { "sentences that help", sentences },
         { "random damage", random_damage },
     };

@@ -247,6 +247,22 @@ static void everywhere_before_the_fence(void)
     test_fence_free(&f);
 }
 
+/* A piece that ends within a character: the block of ASCII after it is wrong
+ * at its first byte, and the fast path must not swallow that. */
+static void ascii_within_a_character(void)
+{
+    static const char *const begun[] = { "\xC3", "\xE2\x82", "\xE0",     "\xED",
+                                         "\xF0", "\xF4",     "\xF1\x80", "\xF0\x9F\x98" };
+    uint8_t ascii[96];
+    memset(ascii, 'x', sizeof ascii);
+    for (size_t i = 0; i < sizeof begun / sizeof begun[0]; i++)
+        for (size_t n = 1; n <= sizeof ascii; n++) {
+            wf_utf8_state s = WF_UTF8_START;
+            CHECK(wf_utf8_feed(&s, (const uint8_t *)begun[i], strlen(begun[i])));
+            CHECK_THAT(!wf_utf8_feed(&s, ascii, n), "row %zu before %zu bytes", i, n);
+        }
+}
+
 /* Random text of ASCII and characters of all lengths, sometimes damaged. */
 static size_t random_text(uint8_t *p, size_t room)
 {
@@ -309,6 +325,7 @@ int main(void)
         { "fails at the first byte that cannot be", first_bad_byte },
         { "a text that ends within a character", incomplete_at_the_end },
         { "a bad byte at every place, before a fence", everywhere_before_the_fence },
+        { "ASCII within a character", ascii_within_a_character },
         { "random texts, cut at every offset", random_texts_and_splits },
         { "random texts in random pieces", random_pieces },
     };
