@@ -17,6 +17,7 @@ function upgrade.compile(opts, where, level)
    end
    return core.ws_options {
       max_message = opts.max_message, max_fragments = opts.max_fragments,
+      max_empty = opts.max_empty_fragments,
       ping_interval = opts.ping_interval, ping_timeout = opts.ping_timeout,
       close_timeout = opts.close_timeout, high = opts.high_mark, low = opts.low_mark,
       hard = opts.hard_mark, inbox_messages = opts.inbox_messages,

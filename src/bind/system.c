@@ -72,7 +72,7 @@ static int l_parse_address(lua_State *L)
     lua_createtable(L, 0, 4);
     lua_pushstring(L, kinds[address.kind]);
     lua_setfield(L, -2, "kind");
-    set_span(L, "host", p, address.host, false);
+    set_span(L, "host", p, address.host, true);
     lua_pushinteger(L, address.port);
     lua_setfield(L, -2, "port");
     lua_pushboolean(L, address.ipv6);

@@ -170,7 +170,7 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *key)
     if (++s->fragments > s->limits.max_fragments)
         return fail(s, WF_CLOSE_TOO_BIG, "fragments over max_fragments");
     if (f->length == 0 && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
-        return fail(s, WF_CLOSE_TOO_BIG, "empty fragments over max_empty");
+        return fail(s, WF_CLOSE_TOO_BIG, "empty fragments over max_empty_fragments");
     return true;
 }
 

@@ -113,6 +113,7 @@ static void run_ready(wf_loop *loop)
 
 bool wf_loop_turn(wf_loop *loop)
 {
+    wf_stream_flush_dirty(loop); /* the main thread's, from outside of any turn */
     bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
     bool worked = loop->ready != NULL;
     loop->now = wf_time();

@@ -361,7 +361,7 @@ bool wf_ws_share(wf_ws *ws, wf_blob *frame)
     if (!s || ws->session.state != WF_SESSION_OPEN)
         return false;
     if (s->out.bytes > ws->options->hard) {
-        fail(ws, WF_CLOSE_TRY_LATER, "too slow: output over hard");
+        fail(ws, WF_CLOSE_TRY_LATER, "too slow: output over hard_mark");
         return false;
     }
     if (!wf_outq_share(&s->out, &s->object.loop->env.pool, frame)) {
