@@ -71,9 +71,12 @@ end
 
 --- app:listen(address [, opts]) -> the address it has, its port
 function app:listen(address, opts)
+   local parts, message, code = net.parse(address, "app:listen")
    opts = options.check(opts, limits.listen, "app:listen", 2)
+   if not parts then return nil, message, code end
    if self.closed then return nil, "app:listen: the app is closed", "closed" end
-   local listener, message, code = net.listen_checked(address, opts, "app:listen")
+   local listener
+   listener, message, code = net.listen_at(parts, address, opts, "app:listen")
    if not listener then return nil, message, code end
    local ip, port = listener:getsockname()
    self.listeners[listener] = core.spawn(http.accept, self, listener)

@@ -13,9 +13,9 @@ local function show(host, port)
 end
 net.show = show
 
--- Where an address says something that this version cannot do, that is misuse;
--- an address that cannot be read comes from outside, as often as not.
-local function parse(address, where)
+-- Reads an address for a public function. One that this version has no use for is
+-- misuse; one that cannot be read comes from outside, as often as not.
+function net.parse(address, where)
    options.argument(address, "string", "the address", where, 3)
    local parts, why = core.parse_address(address)
    if not parts then
@@ -71,7 +71,7 @@ end
 
 --- weft.dial(address [, opts]) -> stream | nil, message, code
 function net.dial(address, opts)
-   local parts, message, code = parse(address, "weft.dial")
+   local parts, message, code = net.parse(address, "weft.dial")
    opts = options.check(opts, limits.dial, "weft.dial", 2)
    if not parts then return nil, message, code end
    if parts.host == "" or parts.port == 0 then
@@ -93,11 +93,9 @@ local function listen_on(ip, port, opts)
    return nil, message, code
 end
 
--- weft.listen, for callers that have checked the options.
-function net.listen_checked(address, opts, where)
-   local parts, message, code = parse(address, where)
-   if not parts then return nil, message, code end
-   local addresses = { "*" }
+--- Listens at an address that net.parse has read, with options that were checked.
+function net.listen_at(parts, address, opts, where)
+   local addresses, message, code = { "*" }, nil, nil
    if parts.host ~= "" then
       addresses, message, code = named(where, core.resolve(parts.host))
       if not addresses then return nil, message, code end
@@ -110,8 +108,10 @@ end
 
 --- weft.listen(address [, opts]) -> listener | nil, message, code
 function net.listen(address, opts)
+   local parts, message, code = net.parse(address, "weft.listen")
    opts = options.check(opts, limits.listen, "weft.listen", 2)
-   return net.listen_checked(address, opts, "weft.listen")
+   if not parts then return nil, message, code end
+   return net.listen_at(parts, address, opts, "weft.listen")
 end
 
 local tcp, listener = core.methods.tcp, core.methods.listener

@@ -1,0 +1,617 @@
+local weft = require "weft"
+local server = require "spec.helper_server"
+
+local run = server.run
+
+local function serve(routes, opts)
+   local app = server.app(opts)
+   routes(app)
+   local address, port = assert(app:listen "127.0.0.1:0")
+   return app, port, address
+end
+
+local function echo(app, opts)
+   app:websocket("/ws", function(ws)
+      for message, kind in ws:messages() do ws:send(message, kind) end
+   end, opts)
+end
+
+local function url(port, path)
+   return ("ws://127.0.0.1:%d%s"):format(port, path or "/ws")
+end
+
+local function connect(port, opts, path)
+   return server.keep(assert(weft.connect(url(port, path), opts)))
+end
+
+-- Waits for something that happens in other tasks, within a bound.
+local function eventually(condition)
+   for _ = 1, 500 do
+      if condition() then return true end
+      weft.sleep(0.005)
+   end
+   error("it did not happen", 2)
+end
+
+local function shake(port, changes, path)
+   local peer = server.dial(port)
+   peer:send(server.upgrade(path or "/ws", changes))
+   return peer:response(), peer
+end
+
+describe("a WebSocket route", function()
+   it("echoes text and binary", function()
+      run(function()
+         local _, port = serve(echo)
+         local ws = connect(port)
+         for _, row in ipairs { { "hello" }, { "" }, { "grüß" }, { "\0\xff", "binary" },
+            { ("x"):rep(100000), "binary" } } do
+            assert.is_true(ws:send(row[1], row[2]))
+            local message, kind = ws:receive(5)
+            assert.is_true(message == row[1])
+            assert.equal(row[2] or "text", kind)
+         end
+         ws:close()
+         local code, _, clean = ws:closed()
+         assert.equal(1000, code)
+         assert.is_true(clean)
+      end)
+   end)
+
+   it("gives the handler request, params, protocol and data", function()
+      run(function()
+         local seen = weft.channel(1)
+         local _, port = serve(function(app)
+            app:websocket("/rooms/:id", function(ws)
+               local req = ws.request
+               seen:send { req.method, req.path, req.query, req.params.id, req.headers["x-a"],
+                  req.remote, ws.remote, ws.protocol, ws.data.user }
+            end, { protocols = { "v2", "v1" },
+               authorize = function(req) return { user = req.headers["x-user"] } end })
+         end)
+         connect(port, { protocols = { "v1", "v2" },
+            headers = { ["X-A"] = 1, ["x-user"] = "ann" } }, "/rooms/a%20b?q=1")
+         assert.same({ "GET", "/rooms/a%20b", "q=1", "a b", "1", "127.0.0.1", "127.0.0.1", "v2",
+            "ann" }, seen:receive(5))
+      end)
+   end)
+
+   it("closes with 1000 when the handler returns", function()
+      run(function()
+         local _, port = serve(function(app) app:websocket("/ws", function() end) end)
+         local ws = connect(port)
+         assert.is_nil((ws:receive(5)))
+         assert.equal(1000, (ws:closed()))
+      end)
+   end)
+
+   it("closes with 1011 when the handler raises; nobody else notices", function()
+      local reported = server.errors(function()
+         run(function()
+            local _, port = serve(function(app)
+               app:websocket("/ws", function(ws)
+                  for message in ws:messages() do
+                     if message == "boom" then error "the handler's fault" end
+                     ws:send(message)
+                  end
+               end)
+            end)
+            local good, bad = connect(port), connect(port)
+            bad:send "boom"
+            assert.is_nil((bad:receive(5)))
+            assert.equal(1011, (bad:closed()))
+            good:send "still here"
+            assert.equal("still here", good:receive(5))
+         end)
+      end)
+      assert.equal(1, #reported)
+      assert.truthy(reported[1]:find "app_spec.lua:%d+: the handler's fault")
+      assert.truthy(reported[1]:find "stack traceback")
+   end)
+
+   it("shares its path with a handler of GET", function()
+      run(function()
+         local _, port = serve(function(app)
+            echo(app)
+            app:get("/ws", function() return 200, nil, "a page" end)
+         end)
+         assert.equal("a page", server.ask(port, "GET", "/ws").body)
+         connect(port)
+      end)
+   end)
+
+   local refusals = {
+      { { upgrade = false }, 426, "upgrade", "websocket" },
+      { { upgrade = "h2c" }, 426, "upgrade", "websocket" },
+      { { connection = "keep-alive" }, 426, "upgrade", "websocket" },
+      { { ["sec-websocket-version"] = "8" }, 426, "sec-websocket-version", "13" },
+      { { ["sec-websocket-version"] = false }, 426, "sec-websocket-version", "13" },
+      { { ["sec-websocket-key"] = "short" }, 400 },
+      { { ["sec-websocket-key"] = false }, 400 },
+      { { host = false }, 400 },
+      { { origin = "http://elsewhere" }, 403 },
+      { { origin = "null" }, 403 },
+      { { ["sec-websocket-protocol"] = "a b" }, 400 },
+      { { ["sec-websocket-protocol"] = "a, a" }, 400 },
+   }
+   for i, row in ipairs(refusals) do
+      it(("refuses with %d, row %d"):format(row[2], i), function()
+         run(function()
+            local app, port = serve(function(app) echo(app, { protocols = { "a" } }) end)
+            local peer = server.dial(port)
+            peer:send(server.upgrade("/ws", row[1]), server.upgrade("/ws"))
+            local answer = peer:response()
+            assert.equal(row[2], answer.status)
+            assert.truthy(answer.headers.connection:find "^close")
+            if row[3] then assert.equal(row[4], answer.headers[row[3]]) end
+            assert.equal(0, app:stats().websockets)
+            peer.stream:receive "*a"
+            assert.equal(0, app:stats().upgraded)
+         end)
+      end)
+   end
+
+   it("refuses a POST and another path", function()
+      run(function()
+         local _, port = serve(echo)
+         assert.equal(404, (shake(port, nil, "/other")).status)
+         assert.equal(426, server.ask(port, "POST", "/ws").status)
+         assert.equal(426, server.ask(port, "GET", "/ws").status)
+         local peer = server.dial(port)
+         peer:send((server.upgrade("/ws"):gsub("^GET", "POST")))
+         assert.equal(405, peer:response().status)
+      end)
+   end)
+end)
+
+describe("origins", function()
+   local rows = {
+      { nil, nil, true }, { "http://test", nil, true }, { "https://test", nil, true },
+      { "http://TEST", nil, true }, { "http://test:80", nil, true },
+      { "http://test:8080", nil, false }, { "http://test.evil", nil, false },
+      { "http://nottest", nil, false }, { "http://evil/test", nil, false },
+      { "test", nil, false }, { "", nil, false }, { "null", nil, false },
+      { "http://a.example", { "http://a.example" }, true },
+      { "https://a.example", { "http://a.example" }, false },
+      { "http://b.example", { "http://a.example" }, false },
+      { "http://test", { "http://a.example" }, true },
+      { "http://any", { "*" }, true }, { "null", { "null" }, true },
+      { "https://x.a.example", { "https://*.a.example" }, true },
+      { "https://a.example", { "https://*.a.example" }, false },
+      { "https://xa.example", { "https://*.a.example" }, false },
+      { "https://evil/.a.example", { "https://*.a.example" }, false },
+      { "https://evil@x.a.example", { "https://*.a.example" }, false },
+   }
+   for i, row in ipairs(rows) do
+      it(("are let in or not, row %d: %s"):format(i, row[1]), function()
+         run(function()
+            local _, port = serve(function(app) echo(app, { origins = row[2] }) end)
+            assert.equal(row[3] and 101 or 403, (shake(port, { origin = row[1] })).status)
+         end)
+      end)
+   end
+
+   it("compare with the port of the request's host", function()
+      run(function()
+         local _, port = serve(echo)
+         assert.equal(101,
+            (shake(port, { host = "test:8080", origin = "http://test:8080" })).status)
+         assert.equal(101, (shake(port, { host = "test:443", origin = "https://test" })).status)
+         assert.equal(403, (shake(port, { host = "test:8080", origin = "http://test" })).status)
+         assert.equal(101,
+            (shake(port, { host = "[::1]:8080", origin = "http://[::1]:8080" })).status)
+      end)
+   end)
+end)
+
+describe("protocols", function()
+   local rows = {
+      { { "a", "b" }, "b, a", "a" }, { { "a", "b" }, "c, b", "b" }, { { "a" }, "c", nil },
+      { { "a" }, nil, nil }, { nil, "a", nil }, { { "a" }, "A", nil }, { {}, "a", nil },
+      { function(offered) return offered[#offered] end, "a,b", "b" },
+      { function() end, "a", nil },
+   }
+   for i, row in ipairs(rows) do
+      it("are chosen, row " .. i, function()
+         run(function()
+            local _, port = serve(function(app) echo(app, { protocols = row[1] }) end)
+            local answer = shake(port, { ["sec-websocket-protocol"] = row[2] })
+            assert.equal(101, answer.status)
+            assert.equal(row[3], answer.headers["sec-websocket-protocol"])
+         end)
+      end)
+   end
+
+   it("cannot be made up by a function", function()
+      local reported = server.errors(function()
+         run(function()
+            local _, port = serve(function(app)
+               echo(app, { protocols = function() return "mine" end })
+            end)
+            assert.equal(500, (shake(port, { ["sec-websocket-protocol"] = "a" })).status)
+         end)
+      end)
+      assert.truthy(reported[1]:find "did not offer")
+   end)
+end)
+
+describe("authorize", function()
+   local rows = {
+      { function() return true end, 101 },
+      { function() return "ann" end, 101 },
+      { function() return nil end, 403 },
+      { function() return false end, 403 },
+      { function() return nil, 401, { ["www-authenticate"] = "Basic" }, "who?" end, 401, "who?" },
+      { function() return nil, 302, { location = "/login" } end, 302 },
+      { function() error "broken" end, 500 },
+      { function() return nil, 200 end, 500 },
+      { function() return nil, 401, { ["x-a"] = "\n" } end, 500 },
+      { function() weft.sleep(0.001) return true end, 101 },
+   }
+   for i, row in ipairs(rows) do
+      it(("decides, row %d: %d"):format(i, row[2]), function()
+         local reported = server.errors(function()
+            run(function()
+               local _, port = serve(function(app) echo(app, { authorize = row[1] }) end)
+               local answer = shake(port)
+               assert.equal(row[2], answer.status)
+               assert.truthy(answer.body:find(row[3] or "", 1, true))
+            end)
+         end)
+         assert.equal(row[2] == 500 and 1 or 0, #reported)
+      end)
+   end
+end)
+
+describe("weft.connect", function()
+   it("says why it was refused, and shows the answer", function()
+      run(function()
+         local _, port = serve(function(app)
+            echo(app, { authorize = function() return nil, 401, { ["x-why"] = "no" } end })
+         end)
+         local ws, message, code, answer = weft.connect(url(port))
+         assert.is_nil(ws)
+         assert.equal("refused", code)
+         assert.truthy(message:find("weft.connect: " .. url(port)
+            .. ": the server answered 401 Unauthorized", 1, true), message)
+         assert.equal(401, answer.status)
+         assert.equal("no", answer.headers["x-why"])
+      end)
+   end)
+
+   -- A server that says `answer`, whatever it is asked; gives what it was asked.
+   local function speak(answer)
+      local listener = server.keep(assert(weft.listen "127.0.0.1:0"))
+      local asked = weft.channel(1)
+      weft.spawn(function()
+         local stream <close> = assert(listener:accept())
+         local lines = {}
+         for line in function() return (stream:receive "*l") end do
+            lines[#lines + 1] = line
+            if line == "" then break end
+         end
+         local key = table.concat(lines, "\n"):match "[Ss]ec%-[Ww]eb[Ss]ocket%-[Kk]ey: (%S+)"
+         asked:send(table.concat(lines, "\n"))
+         if answer then
+            stream:send((answer:gsub("KEY", key)))
+            stream:receive "*a"
+         end
+      end)
+      local _, port = listener:getsockname()
+      return port, asked
+   end
+
+   it("sends a request as RFC 6455 4.1 has it", function()
+      run(function()
+         local port, asked = speak "HTTP/1.1 400 No\r\n\r\n"
+         weft.connect(("ws://ann:p%%40ss@localhost:%d/a/b?c=d"):format(port),
+            { protocols = { "x", "y" }, headers = { ["X-List"] = { "1", "2" } } })
+         local text = asked:receive(5)
+         local lower = text:lower()
+         assert.truthy(text:find("GET /a/b?c=d HTTP/1.1\n", 1, true))
+         for _, line in ipairs { "host: localhost:" .. port, "upgrade: websocket",
+            "connection: upgrade", "sec-websocket-version: 13", "sec-websocket-protocol: x, y",
+            "x-list: 1", "x-list: 2" } do
+            assert.truthy(lower:find("\n" .. line .. "\n", 1, true), line .. " in " .. text)
+         end
+         assert.truthy(text:find("uthorization: Basic YW5uOnBAc3M=\n", 1, true))
+         assert.truthy(lower:find "\nsec%-websocket%-key: [%w+/]+==\n")
+      end)
+   end)
+
+   local bad_answers = {
+      { "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+         .. "Sec-WebSocket-Accept: KEY\r\n\r\n", "handshake" },
+      { "HTTP/1.1 101 Switching\r\n\r\n", "handshake" },
+      { "SSH-2.0-OpenSSH\r\n\r\n", "handshake" },
+      { "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "refused" },
+      { "HTTP/1.1 101 X\r\nx: " .. ("y"):rep(9000) .. "\r\n\r\n", "handshake" },
+   }
+   for i, row in ipairs(bad_answers) do
+      it("takes no wrong answer, row " .. i, function()
+         run(function()
+            local ws, message, code = weft.connect(url((speak(row[1]))))
+            assert.is_nil(ws)
+            assert.equal(row[2], code, message)
+         end)
+      end)
+   end
+
+   it("gives up in time, on a server that says nothing", function()
+      run(function()
+         local listener = server.keep(assert(weft.listen "127.0.0.1:0"))
+         local _, port = listener:getsockname()
+         local ws, _, code = weft.connect(url(math.tointeger(port)), { timeout = 0.05 })
+         assert.is_nil(ws)
+         assert.equal("timeout", code)
+      end)
+   end)
+
+   it("says that the server hung up", function()
+      run(function()
+         local ws, _, code = weft.connect(url((speak(nil))))
+         assert.is_nil(ws)
+         assert.equal("closed", code)
+      end)
+   end)
+
+   local bad_urls = {
+      { "http://x/", "resolve" }, { "ws://", "resolve" }, { "x", "resolve" },
+      { "ws://x/#f", "resolve" }, { "ws://x:99999/", "resolve" }, { "wss://x/", "tls" },
+      { "ws://no-such-name.invalid/", "resolve" }, { "ws://x/a b", "resolve" },
+      { "ws://x/\r\nevil: 1", "resolve" },
+   }
+   for _, row in ipairs(bad_urls) do
+      it(("fails for %q"):format(row[1]), function()
+         run(function()
+            local ws, message, code = weft.connect(row[1])
+            assert.is_nil(ws)
+            assert.equal(row[2], code, message)
+            assert.truthy(message:find("weft.connect: " .. row[1], 1, true), message)
+         end)
+      end)
+   end
+
+   local misuse = {
+      { { 5 }, "the URL must be a string" },
+      { { "ws://x/", { timeout = -1 } }, 'option "timeout"' },
+      { { "ws://x/", { protocols = { "a b" } } }, 'option "protocols"' },
+      { { "ws://x/", { protocols = "" } }, 'option "protocols"' },
+      { { "ws://x/", { headers = { host = "y" } } }, 'header "host": weft sets it itself' },
+      { { "ws://x/", { headers = { ["Sec-WebSocket-Key"] = "y" } } }, "weft sets it itself" },
+      { { "ws://x/", { headers = { ["x-a"] = "1\r\nx-b: 2" } } }, "must not hold CR, LF or NUL" },
+      { { "ws://x/", { headers = { ["x\na"] = "1" } } }, "not a header name" },
+      { { "ws://x/", { low_mark = 5, high_mark = 4 } }, "must be in that order" },
+      { { "ws://x/", { compression = true } }, 'unknown option "compression"' },
+   }
+   for i, row in ipairs(misuse) do
+      it("blames the caller for misuse, row " .. i, function()
+         local ok, message = pcall(function() weft.connect(table.unpack(row[1])) end)
+         assert.is_false(ok)
+         assert.truthy(message:find "^spec/app_spec.lua:%d+: weft.connect: ", message)
+         assert.truthy(message:find(row[2], 1, true), message)
+      end)
+   end
+
+   it("takes the frame that is glued to the 101", function()
+      run(function()
+         local _, port = serve(function(app)
+            app:websocket("/ws", function(ws) ws:send "at once" ws:receive() end)
+         end)
+         for _ = 1, 10 do assert.equal("at once", connect(port):receive(5)) end
+      end)
+   end)
+end)
+
+describe("topics", function()
+   it("reach their subscribers; ws:publish all but itself", function()
+      run(function()
+         local app, port = serve(function(app)
+            app:websocket("/ws", function(ws)
+               ws:subscribe "room"
+               ws:send "ready"
+               for message in ws:messages() do
+                  if message == "leave" then
+                     ws:unsubscribe "room"
+                     ws:send "left"
+                  else
+                     ws:publish("room", message)
+                  end
+               end
+            end)
+         end)
+         local a, b, c = connect(port), connect(port), connect(port)
+         for _, ws in ipairs { a, b, c } do assert.equal("ready", ws:receive(5)) end
+         assert.equal(3, app:publish("room", "all"))
+         for _, ws in ipairs { a, b, c } do assert.equal("all", ws:receive(5)) end
+         a:send "from a"
+         assert.equal("from a", b:receive(5))
+         assert.equal("from a", c:receive(5))
+         b:send "leave"
+         assert.equal("left", b:receive(5))
+         assert.equal(2, app:publish("room", "\xff", "binary"))
+         local message, kind = a:receive(5)
+         assert.same({ "\xff", "binary" }, { message, kind })
+         assert.equal(0, app:publish("nobody", "x"))
+      end)
+   end)
+end)
+
+describe("an app", function()
+   it("tells the addresses it listens at, several of them", function()
+      run(function()
+         local app, port, address = serve(echo)
+         assert.equal("127.0.0.1:" .. port, address)
+         assert.equal("integer", math.type(port))
+         local other, other_port = assert(app:listen ":0")
+         assert.truthy(other == "[::]:" .. other_port or other == "0.0.0.0:" .. other_port)
+         connect(port)
+         connect(other_port)
+         local busy, message, code = app:listen(address)
+         assert.is_nil(busy)
+         assert.equal("busy", code)
+         assert.truthy(message:find("app:listen: cannot listen on " .. address, 1, true))
+      end)
+   end)
+
+   it("counts", function()
+      run(function()
+         local app, port = serve(function(app)
+            echo(app)
+            app:get("/", function() return 204 end)
+         end)
+         local ws = connect(port)
+         server.ask(port, "GET", "/")
+         eventually(function() return app:stats().connections == 1 end)
+         assert.same({ connections = 1, websockets = 1, accepted = 2, requests = 2, upgraded = 1,
+            refused = 0 }, app:stats())
+         ws:close()
+         eventually(function() return app:stats().connections == 0 end)
+         assert.equal(0, app:stats().websockets)
+      end)
+   end)
+
+   it("closes: 1001 for every WebSocket, no new peers, and weft.run returns", function()
+      local codes = {}
+      weft.run(function()
+         local app = weft.app()
+         echo(app)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local idle = assert(weft.dial("127.0.0.1:" .. port))
+         local all = {}
+         for i = 1, 3 do all[i] = assert(weft.connect(url(port))) end
+         assert.is_true(app:close())
+         assert.is_true(app:close())
+         for i, ws in ipairs(all) do
+            assert.is_nil((ws:receive(5)))
+            codes[i] = ws:closed()
+         end
+         idle:settimeout(5)
+         local data, why = idle:receive "*a"
+         assert(data == "" or why == "closed", why)
+         idle:close()
+         local _, _, code = weft.dial("127.0.0.1:" .. port)
+         assert.equal("refused", code)
+         assert.equal("closed", select(3, app:listen "127.0.0.1:0"))
+      end)
+      assert.same({ 1001, 1001, 1001 }, codes)
+   end)
+
+   it("holds to max_connections, naming it", function()
+      run(function()
+         local app, port = serve(echo, { max_connections = 2 })
+         local a = connect(port)
+         connect(port)
+         for _ = 1, 3 do
+            local answer, peer = shake(port)
+            assert.equal(503, answer.status)
+            assert.truthy(answer.body:find("max_connections", 1, true))
+            assert.equal("close", answer.headers.connection)
+            peer:close()
+         end
+         a:close()
+         eventually(function() return app:stats().connections < 2 end)
+         connect(port)
+         assert.equal(3, app:stats().refused)
+      end)
+   end)
+
+   it("holds to max_connections_per_ip, naming it", function()
+      run(function()
+         local app, port = serve(echo, { max_connections_per_ip = 1 })
+         local a = connect(port)
+         local answer = shake(port)
+         assert.equal(429, answer.status)
+         assert.truthy(answer.body:find("max_connections_per_ip", 1, true))
+         a:close()
+         eventually(function() return app:stats().connections == 0 end)
+         connect(port)
+      end)
+   end)
+
+   it("hands its limits to its routes, which may differ", function()
+      run(function()
+         local _, port = serve(function(app)
+            echo(app)
+            app:websocket("/big", function(ws) ws:send((ws:receive())) ws:receive() end,
+               { max_message = 20 })
+         end, { max_message = 10 })
+         local small, big = connect(port), connect(port, nil, "/big")
+         small:send(("x"):rep(15))
+         assert.is_nil((small:receive(5)))
+         assert.equal(1009, (small:closed()))
+         big:send(("x"):rep(15))
+         assert.equal(15, #big:receive(5))
+      end)
+   end)
+
+   local misuse = {
+      { function() weft.app { max_mesage = 1 } end, 'weft.app: unknown option "max_mesage"' },
+      { function() weft.app { max_message = 0 } end, 'weft.app: option "max_message" must be' },
+      { function() weft.app { low_mark = 1 << 20 } end, "must be in that order" },
+      { function() weft.app { origins = "x" } end, '"origins" must be a list of strings' },
+      { function() weft.app { protocols = { "a,b" } } end, '"protocols" must hold subprotocol' },
+      { function() weft.app "x" end, "the options must be a table" },
+      { function() weft.app():websocket("/", 5) end, "the handler must be a function, got 5" },
+      { function() weft.app():websocket("/", print, { tls = 1 }) end, 'unknown option "tls"' },
+      { function() weft.app():websocket("x", print) end, 'route "x": must be a string that' },
+      { function() weft.app():get("/:", print) end, 'route "/:": ":" needs a name' },
+      { function() weft.app():get("/", print):get("/", print) end, "GET has a handler there" },
+      { function() weft.app():post("/", "x") end, "app:post: the handler must be a function" },
+      { function() weft.app():put("/", print, { max_body = -1 }) end, "app:put: option" },
+      { function() weft.app():listen(8080) end, "app:listen: the address must be a string" },
+      { function() weft.app():listen(":0", { tls = {} }) end, 'app:listen: unknown option "tls"' },
+      { function() weft.app():listen "tls://:0" end, "tls addresses are not available" },
+   }
+   for i, row in ipairs(misuse) do
+      it("blames the caller for misuse, row " .. i, function()
+         local ok, message = pcall(row[1])
+         assert.is_false(ok)
+         assert.truthy(message:find "^spec/app_spec.lua:%d+: ", message)
+         assert.truthy(message:find(row[2], 1, true), message)
+      end)
+   end
+end)
+
+describe("the module", function()
+   it("knows its codes, and no others", function()
+      assert.equal("timeout", weft.code.timeout)
+      assert.error_matches(function() return weft.code.timout end,
+         '^spec/app_spec.lua:%d+: weft.code has no "timout"')
+      assert.error_matches(function() weft.code.x = 1 end, "cannot be changed")
+   end)
+
+   it("lets on_error be set, and nothing else", function()
+      assert.is_nil(weft.on_error)
+      local function f() end
+      weft.on_error = f
+      assert.equal(f, weft.on_error)
+      weft.on_error = nil
+      assert.is_nil(weft.on_error)
+      assert.error_matches(function() weft.on_error = 5 end, "on_error must be a function, got 5")
+      assert.error_matches(function() weft.onerror = f end,
+         "^spec/app_spec.lua:%d+: weft.onerror cannot be set")
+   end)
+
+   it("refuses unknown signals, and names those it knows", function()
+      assert.error_matches(function() weft.signal "KILLL" end,
+         "^spec/app_spec.lua:%d+: weft.signal: KILLL is not one of .*TERM")
+   end)
+
+   it("ends waiting with a deadline, and gives back what f returns", function()
+      run(function()
+         local start = weft.now()
+         local a, b = weft.deadline(0.02, function(x)
+            local ok, _, code = weft.sleep(60)
+            assert.is_nil(ok)
+            assert.equal("timeout", code)
+            return x, "b"
+         end, "a")
+         assert.same({ "a", "b" }, { a, b })
+         assert.is_true(weft.now() - start < 5)
+         assert.is_true(weft.sleep(0.001)) -- the deadline is gone
+      end)
+      assert.error_matches(function() weft.deadline("x", print) end,
+         "^spec/app_spec.lua:%d+: weft.deadline: the time must be a number")
+   end)
+end)

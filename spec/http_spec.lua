@@ -1,0 +1,578 @@
+local weft = require "weft"
+local server = require "spec.helper_server"
+
+local run = server.run
+
+-- An app that listens, and a connection to it.
+local function serve(routes, opts)
+   local app = server.app(opts)
+   routes(app)
+   local _, port = assert(app:listen "127.0.0.1:0")
+   return server.dial(port), port, app
+end
+
+local function hello(app)
+   app:get("/", function() return 200, nil, "hello\n" end)
+end
+
+local function echo_body(app)
+   app:post("/", function(req)
+      local data, message, code = req:body()
+      return data and 200 or 418, nil, data or code .. ": " .. message
+   end)
+end
+
+describe("responses", function()
+   it("carry status, length, type and date", function()
+      run(function()
+         local peer = serve(hello)
+         local answer = peer:ask("GET", "/")
+         assert.equal(200, answer.status)
+         assert.equal("OK", answer.reason)
+         assert.equal("hello\n", answer.body)
+         assert.equal("6", answer.headers["content-length"])
+         assert.equal("text/plain; charset=utf-8", answer.headers["content-type"])
+         assert.truthy(answer.headers.date:find "^%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d GMT$")
+         assert.is_nil(answer.headers.server)
+         assert.is_nil(answer.headers.connection)
+      end)
+   end)
+
+   it("carry the handler's headers, repeated ones too", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/", function()
+               return 201, { ["Set-Cookie"] = { "a=1", "b=2" }, ["X-Number"] = 7,
+                  ["content-type"] = "text/html" }, "<p>"
+            end)
+         end)
+         local answer = peer:ask("GET", "/")
+         assert.equal(201, answer.status)
+         assert.equal("a=1, b=2", answer.headers["set-cookie"])
+         assert.equal("7", answer.headers["x-number"])
+         assert.equal("text/html", answer.headers["content-type"])
+      end)
+   end)
+
+   it("come in chunks from an iterator", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/", function()
+               local n = 0
+               return 200, nil, function()
+                  n = n + 1
+                  if n == 2 then return "" end -- must not end the body
+                  return n <= 4 and ("piece %d;"):format(n) or nil
+               end
+            end)
+         end)
+         local answer = peer:ask("GET", "/")
+         assert.equal("piece 1;piece 3;piece 4;", answer.body)
+         assert.equal("chunked", answer.headers["transfer-encoding"])
+         assert.is_nil(answer.headers["content-length"])
+         assert.equal(200, peer:ask("GET", "/").status)
+      end)
+   end)
+
+   it("of an iterator end with the connection in HTTP/1.0", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/", function() return 200, nil, ("abc"):gmatch "." end)
+         end)
+         peer:send "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+         local answer = peer:response()
+         assert.equal("close", answer.headers.connection)
+         assert.is_nil(answer.headers["transfer-encoding"])
+         assert.equal("abc", answer.body)
+      end)
+   end)
+
+   it("may announce the length of an iterator's body", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/", function()
+               return 200, { ["content-length"] = 3 }, ("abc"):gmatch "."
+            end)
+         end)
+         local answer = peer:ask("GET", "/")
+         assert.equal("3", answer.headers["content-length"])
+         assert.equal("abc", answer.body)
+      end)
+   end)
+
+   it("to HEAD have the headers of GET and no body", function()
+      run(function()
+         local called = 0
+         local peer = serve(function(app)
+            hello(app)
+            app:get("/stream", function()
+               return 200, nil, function() called = called + 1 end
+            end)
+         end)
+         peer:send "HEAD / HTTP/1.1\r\nhost: x\r\n\r\n"
+         local answer = peer:response "HEAD"
+         assert.equal("6", answer.headers["content-length"])
+         peer:send "HEAD /stream HTTP/1.1\r\nhost: x\r\n\r\n"
+         peer:response "HEAD"
+         assert.equal(0, called)
+         assert.equal("hello\n", peer:ask("GET", "/").body) -- nothing stands in between
+      end)
+   end)
+
+   it("of 204 and 304 have neither body nor length", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/:status", function(req)
+               return math.tointeger(tonumber(req.params.status)), nil, "x"
+            end)
+         end)
+         for _, status in ipairs { 204, 304 } do
+            local answer = peer:ask("GET", "/" .. status)
+            assert.equal(status, answer.status)
+            assert.is_nil(answer.headers["content-length"])
+            assert.equal("", answer.body)
+         end
+         assert.equal(200, peer:ask("GET", "/200").status)
+      end)
+   end)
+
+   it("arrive whole at a slow reader", function()
+      run(function()
+         local body = ("0123456789abcdef"):rep(1 << 17)
+         local peer = serve(function(app)
+            app:get("/", function() return 200, nil, body end)
+         end)
+         peer:send "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+         weft.sleep(0.05)
+         assert.is_true(peer:response().body == body)
+      end)
+   end)
+end)
+
+describe("a handler", function()
+   it("gets method, path, query, headers, params and remote", function()
+      run(function()
+         local seen
+         local peer = serve(function(app)
+            app:get("/rooms/:id/*rest", function(req)
+               seen = { req.method, req.path, req.query, req.headers["x-a"], req.params.id,
+                  req.params.rest, req.remote, req:header "X-A", req.version }
+               return 204
+            end)
+         end)
+         peer:ask("GET", "/rooms/a%20b/x/y?q=1&r=%32", { ["X-A"] = "1" })
+         assert.same({ "GET", "/rooms/a%20b/x/y", "q=1&r=%32", "1", "a b", "x/y", "127.0.0.1",
+            "1", "1.1" }, seen)
+      end)
+   end)
+
+   it("that raises is answered by 500, without the reason, and reported", function()
+      local reported = server.errors(function()
+         run(function()
+            local peer = serve(function(app)
+               app:get("/", function() error "the secret" end)
+               app:get("/table", function() error {} end)
+            end)
+            local answer = peer:ask("GET", "/")
+            assert.equal(500, answer.status)
+            assert.is_nil(answer.body:find "secret")
+            assert.equal("close", answer.headers.connection)
+            assert.is_true(peer:is_over())
+         end)
+      end)
+      assert.equal(1, #reported)
+      assert.truthy(reported[1]:find("the secret", 1, true))
+      assert.truthy(reported[1]:find("stack traceback", 1, true))
+      assert.truthy(reported[1]:find("http_spec.lua", 1, true))
+   end)
+
+   local misuse = {
+      { {}, "must return a status" },
+      { { "hello" }, "must return a status" },
+      { { 99 }, "must return a status" },
+      { { 101 }, "must return a status" },
+      { { 200, "hello" }, "must return a table of headers" },
+      { { 200, nil, 5 }, "must return a string, a function or nil third" },
+      { { 200, nil, {} }, "must return a string, a function or nil third" },
+      { { 200, { ["x-a"] = "1\r\nx-b: 2" } }, "must not hold CR, LF or NUL" },
+      { { 200, { ["x-a"] = "1\0" } }, "must not hold CR, LF or NUL" },
+      { { 200, { ["x-a"] = { "1", "2\n" } } }, "must not hold CR, LF or NUL" },
+      { { 200, { ["x a"] = "1" } }, "not a header name" },
+      { { 200, { ["x-a:"] = "1" } }, "not a header name" },
+      { { 200, { ["x\r\ny"] = "1" } }, "not a header name" },
+      { { 200, { "x-a: 1" } }, "not a header name" },
+      { { 200, { ["x-a"] = true } }, "must be a string or a number" },
+      { { 200, { ["Transfer-Encoding"] = "chunked" } }, "weft sets it itself" },
+      { { 200, { ["Content-Length"] = 7 }, "hello" }, "does not fit the body" },
+      { { 200, { ["Content-Length"] = "x" }, "hello" }, "does not fit the body" },
+   }
+   for i, row in ipairs(misuse) do
+      it("that returns what cannot be sent gets 500, row " .. i, function()
+         local reported = server.errors(function()
+            run(function()
+               local peer = serve(function(app)
+                  app:get("/", function() return table.unpack(row[1], 1, 3) end)
+               end)
+               assert.equal(500, peer:ask("GET", "/").status)
+            end)
+         end)
+         assert.equal(1, #reported)
+         assert.truthy(reported[1]:find(row[2], 1, true), reported[1])
+      end)
+   end
+
+   it("whose iterator raises ends the connection without a last chunk", function()
+      local reported = server.errors(function()
+         run(function()
+            local peer = serve(function(app)
+               app:get("/", function()
+                  local n = 0
+                  return 200, nil, function()
+                     n = n + 1
+                     return n < 3 and "x" or error "broken"
+                  end
+               end)
+            end)
+            peer:send "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+            local all, _, partial = peer.stream:receive "*a"
+            assert.is_nil((all or partial):find("\r\n0\r\n", 1, true))
+         end)
+      end)
+      assert.equal(1, #reported)
+      assert.truthy(reported[1]:find("broken", 1, true))
+   end)
+
+   it("may wait, while others are served", function()
+      run(function()
+         local ch = weft.channel()
+         local peer, port = serve(function(app)
+            hello(app)
+            app:get("/wait", function() return 200, nil, ch:receive() end)
+         end)
+         peer:send "GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
+         assert.equal("hello\n", server.ask(port, "GET", "/").body)
+         ch:send "at last"
+         assert.equal("at last", peer:response().body)
+      end)
+   end)
+end)
+
+describe("routing", function()
+   local function routes(app)
+      app:get("/thing", function() return 200, nil, "got" end)
+      app:post("/thing", function() return 200, nil, "posted" end)
+      app:put("/thing", function() return 200, nil, "put" end)
+      app:delete("/thing", function() return 204 end)
+      app:post("/inbox", function() return 202 end)
+   end
+
+   local rows = {
+      { "GET", "/thing", 200, "got" }, { "POST", "/thing", 200, "posted" },
+      { "PUT", "/thing", 200, "put" }, { "DELETE", "/thing", 204 },
+      { "GET", "/nothing", 404 }, { "GET", "/thing/", 404 }, { "GET", "/%zz", 400 },
+      { "PATCH", "/thing", 405, nil, "DELETE, GET, HEAD, OPTIONS, POST, PUT" },
+      { "GET", "/inbox", 405, nil, "OPTIONS, POST" },
+      { "OPTIONS", "/inbox", 204, nil, "OPTIONS, POST" },
+      { "OPTIONS", "/nothing", 404 }, { "OPTIONS", "*", 204 },
+      { "GET", "http://test/thing", 200, "got" }, { "GET", "HTTP://test/thing?x", 200, "got" },
+      { "GET", "http://test", 404 }, { "GET", "thing", 400 }, { "GET", "*", 400 },
+      { "GET", "/thing?a=/b", 200, "got" }, { "GET", "//thing", 404 },
+   }
+   for _, row in ipairs(rows) do
+      it(("answers %s %s by %d"):format(row[1], row[2], row[3]), function()
+         run(function()
+            local peer = serve(routes)
+            local answer = peer:ask(row[1], row[2])
+            assert.equal(row[3], answer.status)
+            if row[4] then assert.equal(row[4], answer.body) end
+            assert.equal(row[5], answer.headers.allow)
+         end)
+      end)
+   end
+end)
+
+describe("a connection", function()
+   it("serves request after request, pipelined ones in order", function()
+      run(function()
+         local peer, _, app = serve(function(app)
+            app:get("/:n", function(req)
+               if req.params.n == "1" then weft.sleep(0.01) end
+               return 200, nil, req.params.n
+            end)
+         end)
+         local all = {}
+         for i = 1, 20 do all[i] = ("GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"):format(i) end
+         peer:send(table.concat(all))
+         for i = 1, 20 do assert.equal(tostring(i), peer:response().body) end
+         assert.equal(20, app:stats().requests)
+         assert.equal(1, app:stats().accepted)
+      end)
+   end)
+
+   local ends = {
+      { "GET / HTTP/1.1\r\nhost: x\r\nConnection: close\r\n\r\n", "close" },
+      { "GET / HTTP/1.1\r\nhost: x\r\nConnection: foo, Close\r\n\r\n", "close" },
+      { "GET / HTTP/1.0\r\n\r\n", "close" },
+   }
+   for i, row in ipairs(ends) do
+      it("ends where the client wants it to, row " .. i, function()
+         run(function()
+            local peer = serve(hello)
+            peer:send(row[1])
+            local answer = peer:response()
+            assert.equal(row[2], answer.headers.connection)
+            assert.equal("hello\n", answer.body)
+            assert.is_true(peer:is_over())
+         end)
+      end)
+   end
+
+   it("is kept for HTTP/1.0 that asks for it", function()
+      run(function()
+         local peer = serve(hello)
+         for _ = 1, 2 do
+            peer:send "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+            local answer = peer:response()
+            assert.equal("keep-alive", answer.headers.connection)
+            assert.equal("hello\n", answer.body)
+         end
+      end)
+   end)
+
+   it("ends when its first head is late, however it trickles in", function()
+      run(function()
+         local peer = serve(hello, { handshake_timeout = 0.1 })
+         local trickle = weft.spawn(function()
+            for c in ("GET / HTTP/1.1\r\n" .. ("x: y\r\n"):rep(50)):gmatch "." do
+               if not peer.stream:send(c) then return end
+               weft.sleep(0.01)
+            end
+         end)
+         local start = weft.now()
+         peer.stream:receive "*a"
+         assert.is_true(weft.now() - start < 2)
+         trickle:cancel()
+      end)
+   end)
+
+   it("ends when it idles", function()
+      run(function()
+         local peer = serve(hello, { keepalive_timeout = 0.05 })
+         assert.equal(200, peer:ask("GET", "/").status)
+         assert.is_true(peer:is_over())
+      end)
+   end)
+
+   it("ends when a response is not taken", function()
+      run(function()
+         local peer, _, app = serve(function(app)
+            app:get("/", function()
+               return 200, nil, function() return ("x"):rep(65536) end
+            end)
+         end, { send_timeout = 0.1 })
+         peer:send "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+         for _ = 1, 300 do
+            if app:stats().accepted == 1 and app:stats().connections == 0 then return end
+            weft.sleep(0.01)
+         end
+         error "the connection is still there"
+      end)
+   end)
+end)
+
+describe("a bad head", function()
+   local rows = {
+      { "GET /" .. ("x"):rep(5000) .. " HTTP/1.1\r\n", 414, "max_line, 4096 bytes" },
+      { "GET / HTTP/1.1\r\nx: " .. ("y"):rep(9000), 431, "max_head, 8192 bytes" },
+      { "GET / HTTP/1.1\r\n" .. ("x: y\r\n"):rep(65) .. "\r\n", 400 },
+      { "GET / HTTP/2.0\r\n\r\n", 505 },
+      { "GET / HTTP/1.1\r\nbad header: x\r\n\r\n", 400 },
+      { "GET / HTTP/1.1\r\nx : y\r\n\r\n", 400 },
+      { "GET / HTTP/1.1\r\nx: y\r\n z\r\n\r\n", 400 },
+      { "GET / HTTP/1.1\r\nx: a\0b\r\n\r\n", 400 },
+      { "\x16\x03\x01\x02\x00\x01\x00", 400 },
+      { "GET / HTTP/1.1\r\n\r\n", 400, "Host" },
+      { "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, "Host" },
+   }
+   for i, row in ipairs(rows) do
+      it(("gets %d and the end, row %d"):format(row[2], i), function()
+         run(function()
+            local called = false
+            local peer, _, app = serve(function(app)
+               app:get("/", function() called = true return 200 end)
+            end)
+            -- what follows must not be parsed
+            peer:send(row[1], "\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            local answer = peer:response()
+            assert.equal(row[2], answer.status)
+            assert.equal("close", answer.headers.connection)
+            assert.truthy(answer.body:find(row[3] or "", 1, true), answer.body)
+            assert.is_true(peer:is_over())
+            assert.is_false(called)
+            assert.equal(1, app:stats().accepted)
+         end)
+      end)
+   end
+end)
+
+describe("a request's body", function()
+   local good = {
+      { "content-length: 5\r\n\r\nhello", "hello" },
+      { "content-length: 0\r\n\r\n", "" },
+      { "content-length: 5\r\ncontent-length: 5\r\n\r\nhello", "hello" },
+      { "\r\n", "" },
+      { "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\n\r\n",
+         "hello world" },
+      { "transfer-encoding: Chunked\r\n\r\n00A\r\n0123456789\r\n0\r\nx-trailer: 1\r\n\r\n",
+         "0123456789" },
+      { "transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "" },
+   }
+   for i, row in ipairs(good) do
+      it("is read as it is framed, and what follows too, row " .. i, function()
+         run(function()
+            local peer = serve(echo_body)
+            for _ = 1, 2 do
+               peer:send("POST / HTTP/1.1\r\nhost: x\r\n", row[1])
+               local answer = peer:response()
+               assert.equal(200, answer.status)
+               assert.equal(row[2], answer.body)
+            end
+         end)
+      end)
+   end
+
+   local bad = {
+      { "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\nhello", 400 },
+      { "content-length: 5\r\ncontent-length: 6\r\n\r\nhello", 400 },
+      { "content-length: 5, 6\r\n\r\nhello", 400 },
+      { "content-length: -5\r\n\r\nhello", 400 },
+      { "content-length: +5\r\n\r\nhello", 400 },
+      { "content-length: 0x5\r\n\r\nhello", 400 },
+      { "content-length: 5 5\r\n\r\nhello", 400 },
+      { "content-length:\r\n\r\n", 400 },
+      { "content-length: 99999999999999999999\r\n\r\n", 400 },
+      { "transfer-encoding: gzip\r\n\r\n", 501 },
+      { "transfer-encoding: gzip, chunked\r\n\r\n", 501 },
+      { "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 501 },
+      { "expect: a miracle\r\ncontent-length: 5\r\n\r\nhello", 417 },
+   }
+   for i, row in ipairs(bad) do
+      it(("framed badly gets %d and the end, row %d"):format(row[2], i), function()
+         run(function()
+            local called = false
+            local peer = serve(function(app)
+               app:post("/", function() called = true return 200 end)
+            end)
+            peer:send("POST / HTTP/1.1\r\nhost: x\r\n", row[1],
+               "POST / HTTP/1.1\r\nhost: x\r\n\r\n")
+            local answer = peer:response()
+            assert.equal(row[2], answer.status)
+            assert.equal("close", answer.headers.connection)
+            assert.is_true(peer:is_over())
+            assert.is_false(called)
+         end)
+      end)
+   end
+
+   local broken = {
+      { "zz\r\n", "protocol" }, { "5\r\nhelloworld\r\n0\r\n\r\n", "protocol" },
+      { "-1\r\n", "protocol" }, { "\r\n", "protocol" }, { ("0"):rep(300), "protocol" },
+      { "fffffffffffffffff\r\n", "protocol" },
+      { "0\r\n" .. ("x: y\r\n"):rep(100) .. "\r\n", "protocol" },
+      { "100001\r\n", "too_big" }, { "5\r\nhello\r\nfffff\r\n", "too_big" },
+   }
+   for i, row in ipairs(broken) do
+      it("in broken chunks is told to the handler, row " .. i, function()
+         run(function()
+            local peer = serve(echo_body)
+            peer:send("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", row[1])
+            local answer = peer:response()
+            assert.equal(418, answer.status)
+            assert.equal(row[2], answer.body:match "^[%w_]+")
+            assert.equal("close", answer.headers.connection)
+         end)
+      end)
+   end
+
+   it("over max_body is refused unread; the limit itself is taken", function()
+      run(function()
+         local function routes(app)
+            echo_body(app)
+            app:post("/small", function(req) return 200, nil, (assert(req:body())) end,
+               { max_body = 3 })
+         end
+         local peer, port = serve(routes, { max_body = 5 })
+         assert.equal("hello", peer:ask("POST", "/", { ["content-length"] = 5 }, "hello").body)
+         local answer = peer:ask("POST", "/", { ["content-length"] = 6 }, "")
+         assert.equal("too_big: the request's body is larger than max_body (5 bytes)",
+            answer.body)
+         assert.equal("close", answer.headers.connection)
+         assert.equal(413, server.ask(port, "POST", "/small", { ["content-length"] = 4 }).status)
+         assert.equal("abc",
+            server.ask(port, "POST", "/small", { ["content-length"] = 3 }, "abc").body)
+      end)
+   end)
+
+   it("that is asserted answers for itself, and is no error of the server", function()
+      local reported = server.errors(function()
+         run(function()
+            local function routes(app)
+               app:post("/", function(req) return 200, nil, (assert(req:body())) end)
+            end
+            local _, port = serve(routes, { max_body = 5, body_timeout = 0.05 })
+            local chunked = { ["transfer-encoding"] = "chunked" }
+            assert.equal(400, server.ask(port, "POST", "/", chunked, "x\r\n").status)
+            assert.equal(413, server.ask(port, "POST", "/", chunked, "9\r\n").status)
+            assert.equal(408, server.ask(port, "POST", "/", chunked, "3\r\nab").status)
+            assert.equal(408,
+               server.ask(port, "POST", "/", { ["content-length"] = 3 }, "ab").status)
+         end)
+      end)
+      assert.same({}, reported)
+   end)
+
+   it("is asked for when the client waits for that", function()
+      run(function()
+         local peer, port = serve(echo_body)
+         peer:send("POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n",
+            "content-length: 5\r\n\r\n")
+         assert.equal(100, peer:response().status)
+         peer:send "hello"
+         assert.equal("hello", peer:response().body)
+         -- a handler that does not want it: no 100, and the connection ends
+         local other = server.dial(port)
+         other:send("POST /none HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n",
+            "content-length: 5\r\n\r\n")
+         local answer = other:response()
+         assert.equal(404, answer.status)
+         assert.equal("close", answer.headers.connection)
+      end)
+   end)
+
+   it("that nobody read is dropped when it is small, else the connection ends", function()
+      run(function()
+         local function routes(app)
+            app:post("/", function() return 200, nil, "unread" end)
+         end
+         local peer = serve(routes)
+         for _ = 1, 3 do
+            local answer = peer:ask("POST", "/", { ["content-length"] = 5 }, "GET /")
+            assert.equal("unread", answer.body)
+            assert.is_nil(answer.headers.connection)
+         end
+         local answer = peer:ask("POST", "/", { ["content-length"] = 100000 },
+            ("x"):rep(100000))
+         assert.equal("unread", answer.body)
+         assert.equal("close", answer.headers.connection)
+      end)
+   end)
+
+   it("can be read twice", function()
+      run(function()
+         local peer = serve(function(app)
+            app:post("/", function(req) return 200, nil, req:body() .. req:body() end)
+         end)
+         assert.equal("abab", peer:ask("POST", "/", { ["content-length"] = 2 }, "ab").body)
+      end)
+   end)
+end)
