@@ -20,7 +20,8 @@ local function http_get(port, path)
    within(10, function()
       local socket <close> = weft.tcp()
       assert(socket:connect("127.0.0.1", port))
-      assert(socket:send(("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):format(path)))
+      assert(socket:send("GET " .. path .. " HTTP/1.1\r\nHost: localhost\r\n" ..
+         "Connection: close\r\n\r\n"))
       answer = assert(socket:receive "*a")
    end)
    return answer
@@ -86,7 +87,8 @@ describe("servers among the examples:", function()
       start "push"
       assert.truthy(http_get(port, "/push.html"):find("push.js", 1, true))
       within(20, function()
-         local one <close>, other <close> = connect "/live", connect "/live"
+         local one <close> = connect "/live"
+         local other <close> = connect "/live"
          for _, ws in ipairs { one, other } do
             assert.is_true(#next_line(ws) >= 1) -- what was there before
             local before = 0
@@ -138,11 +140,12 @@ describe("servers among the examples:", function()
             ada:send(json.encode { text = "line " .. i })
             assert.equal("line " .. i, next_line(ada).text)
          end
-         local grace <close>, history = enter "Grace"
+         local grace, history = enter "Grace"
          assert.equal(50, #history)
          assert.equal("line 3", history[1].text)
          assert.equal("line 52", history[50].text)
          assert.equal("join", next_line(grace).type)
+         grace:close()
       end)
    end)
 
@@ -221,11 +224,17 @@ describe("client.lua", function()
       os.remove(fifo)
    end)
 
-   -- What is written to `keys` is what the client's user types.
-   local function start(name)
-      local keys = assert(io.open(fifo, "r+")) -- both ways, so that opening waits for nobody
+   -- What is written to this is what the client's user types. Opened both ways, so that it waits
+   -- for nobody, and after the client was started, which would else inherit it and see no end.
+   local function keyboard()
+      local keys = assert(io.open(fifo, "r+"))
       keys:setvbuf "no"
-      return example("client", { url, name }, { input = fifo }), keys
+      return keys
+   end
+
+   local function start(name)
+      local client = example("client", { url, name }, { input = fifo })
+      return client, keyboard()
    end
 
    it("shows what is said, and says what is typed", function()
@@ -259,10 +268,9 @@ describe("client.lua", function()
    end)
 
    it("works in a terminal", function()
-      local keys = assert(io.open(fifo, "r+"))
-      keys:setvbuf "no"
       local command = ("%s examples/client.lua %s Ada"):format(process.lua, url)
       local client = process.start({ "script", "-qefc", command, "/dev/null" }, { input = fifo })
+      local keys = keyboard()
       client:wait_for "^%* Ada joins\r?$"
       keys:write "hello there\n"
       client:wait_for "^Ada: hello there\r?$"
@@ -295,7 +303,8 @@ describe("tcp_echo.lua", function()
       for who, what in output:gmatch "(%a+): ([^\n]*)" do
          table.insert(said[who], (what:gsub("%d+$", "N")))
       end
-      assert.same({ "connected to port N", "got back warp", "got back weft", "closed" }, said.client)
+      assert.same({ "connected to port N", "got back warp", "got back weft", "closed" },
+         said.client)
       assert.same({ "listening on port N", "accepted a peer", "received warp", "received weft",
          "closed" }, said.server)
    end)

@@ -50,7 +50,7 @@ local CLOSES = {
 local function by(key, lines)
    local found = {}
    for _, line in ipairs(lines) do
-      found[line[key]] = line
+      found[line[key] or ""] = line
    end
    return found
 end

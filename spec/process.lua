@@ -20,18 +20,23 @@ local function quote(word)
    return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
 end
 
+-- A child that is not foreign loads the weft that this process has loaded.
 local function environment(options)
-   local words = {}
-   for name, value in pairs(options.env or {}) do
-      words[#words + 1] = name .. "=" .. quote(value)
+   local words = { "env" }
+   local function set(name, value)
+      words[#words + 1] = value and name .. "=" .. quote(value)
    end
-   for _, name in ipairs(options.foreign and {} or PRELOADED) do
-      local value = CLEAN ~= "" and os.getenv(name)
-      if value then
-         words[#words + 1] = name .. "=" .. quote(value)
+   if not options.foreign then
+      set("LUA_PATH", package.path)
+      set("LUA_CPATH", package.cpath)
+      for _, name in ipairs(CLEAN ~= "" and PRELOADED or {}) do
+         set(name, os.getenv(name))
       end
    end
-   return #words > 0 and "env " .. table.concat(words, " ") .. " " or ""
+   for name, value in pairs(options.env or {}) do
+      set(name, value)
+   end
+   return table.concat(words, " ")
 end
 
 -- Starts argv, a list of words. Options: env (a table), foreign (does not load weft), limit
@@ -43,7 +48,7 @@ function process.start(argv, options)
       words[i] = quote(word)
    end
    -- exec keeps the id, so what $$ says is the id of the program itself.
-   local inner = ("echo $$; exec %s%s <%s 2>&1"):format(environment(options),
+   local inner = ("echo $$; exec %s %s <%s 2>&1"):format(environment(options),
       table.concat(words, " "), quote(options.input or "/dev/null"))
    local pipe = assert(io.popen(("exec %s timeout --signal=KILL %d sh -c %s"):format(
       CLEAN, options.limit or 60, quote(inner))))

@@ -33,21 +33,24 @@ function avatar(person) {
 
 // ---- the lines ---------------------------------------------------------------------------------
 
-// Who reads at the bottom stays at the bottom; who has scrolled up stays where they are.
+// Who reads at the bottom stays at the bottom, also when the room shrinks (a phone's keyboard);
+// who has scrolled up stays where they are.
 let following = true;
 
+const atBottom = () => lines.scrollHeight - lines.scrollTop - lines.clientHeight < 60;
 const toBottom = () => { lines.scrollTop = lines.scrollHeight; };
 
-function append(item, follow = following) {
+function append(item, follow = false) {
+  following = follow || atBottom();
   lines.append(item);
   while (lines.childElementCount > KEEP) lines.firstElementChild.remove();
   $("empty").hidden = true;
-  if (follow) toBottom();
+  if (following) toBottom();
   else $("newest").hidden = false;
 }
 
 lines.onscroll = () => {
-  following = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 60;
+  following = atBottom();
   if (following) $("newest").hidden = true;
 };
 new ResizeObserver(() => { if (following) toBottom(); }).observe(lines);
@@ -74,7 +77,7 @@ function showLine(line) {
   item.append(bubble);
   newest = line;
   alone = false;
-  append(item, mine || following);
+  append(item, mine);
 }
 
 // On a return the page knows most of the history already: only what is new is added.
