@@ -30,6 +30,15 @@ function server.app(opts)
    return server.keep(weft.app(opts or {}))
 end
 
+--- The message of the error that f raises, which must blame the calling spec.
+function server.blame(f)
+   local spec = debug.getinfo(2, "S").short_src:match "[^/]*$"
+   local ok, message = pcall(f)
+   assert(not ok, "it did not raise")
+   local text = message:match("^[%w_/.]*" .. spec:gsub("%p", "%%%0") .. ":%d+: (.*)$")
+   return assert(text, "it blames another: " .. message)
+end
+
 --- Collects what weft.on_error gets while f runs.
 function server.errors(f)
    local seen = {}

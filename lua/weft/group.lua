@@ -12,10 +12,10 @@ local function cancel_children(self)
    for task in pairs(self.tasks) do task:cancel() end
 end
 
--- Called when a child has ended.
+-- Called when a child has ended. One that was cancelled has not failed.
 local function ended(self, task, failed, err)
    self.tasks[task] = nil
-   if failed and not self.failed then
+   if failed and not self.failed and not core.is_cancel(err) then
       self.failed, self.failure = true, err
       cancel_children(self)
    end

@@ -122,9 +122,7 @@ local function exchange(app, stream, request, path)
    request.params = params or {}
    local ok, plan = guarded(produce, app, request, path, route, methods)
    if not ok then return answer_failure(stream, request, plan) end
-   if response.send(stream, plan) then return framing.drain(request) end
-   if not framing.can_drain(request) or plan.status == 426 then response.linger(stream) end
-   return false
+   return response.send(stream, plan) and framing.drain(request)
 end
 
 -- Under guarded(): the refusal's headers may be the user's.
@@ -141,7 +139,7 @@ local function open_websocket(app, stream, request, route, params)
    if not ok then return answer_500(stream, request, protocol) end
    if protocol == nil then
       app.refused = app.refused + 1
-      return response.finish(stream, data)
+      return response.send(stream, data)
    end
    local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil)
    if not ws then return false end

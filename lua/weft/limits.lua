@@ -41,7 +41,7 @@ limits.connection = {
    max_message = bytes(1 << 20, 1, GIGABYTE,
       "the biggest message taken; a bigger one closes the connection with 1009"),
    max_fragments = count(131072, 1, 1 << 24, "frames of one message"),
-   max_empty_fragments = count(1024, 0, 1 << 24, "of these, empty ones"),
+   max_empty_fragments = count(1024, 0, 1 << 24, "empty ones of these"),
    ping_interval = seconds(20, 0, "silence after which a ping is sent; 0: none"),
    ping_timeout = seconds(20, 0, "the time a peer has to answer a ping; 0: for ever"),
    close_timeout = seconds(5, 0.01, "the bound of the close handshake"),

@@ -128,7 +128,8 @@ function weft.app(opts) end
 --- Limits of one WebSocket connection, on either end.
 ---@class weft.ConnectionOptions
 ---@field max_message? integer bytes, default 1048576, 1 to 1073741824: the biggest message taken, checked before memory is taken for it; 1009 above
----@field max_fragments? integer default 131072, 1 to 16777216: frames of one message, of which 1024 may be empty; 1009 above
+---@field max_fragments? integer default 131072, 1 to 16777216: frames of one message; 1009 above
+---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
 ---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake
@@ -295,8 +296,8 @@ function tcp:connect(host, port) end
 function tcp:connect_ip(ip, port, timeout) end
 
 --- Sets an option of the socket.
----@param name string "reuseaddr", "reuseport", "tcp-nodelay", "keepalive", "ipv6-v6only"
----@param value boolean
+---@param name string "reuseaddr" (set already), "reuseport", "tcp-nodelay", "keepalive", "ipv6-v6only", "send-buffer-size", "recv-buffer-size", "max_receive" (bytes that "*l" and "*a" may gather, default 16777216); an unknown one raises
+---@param value boolean|integer
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
@@ -304,7 +305,7 @@ function tcp:setoption(name, value) end
 
 --- The time that each waiting call on it may take.
 ---@param s? number seconds; nil: no limit
----@return true
+---@return integer one 1, as LuaSocket has it
 function tcp:settimeout(s) end
 
 --- Its own address.
@@ -333,12 +334,12 @@ function listener:each() end
 
 --- The time that each `accept` may take.
 ---@param s? number seconds; nil: no limit
----@return true
+---@return integer one 1, as LuaSocket has it
 function listener:settimeout(s) end
 
 --- Sets an option of the socket; see `weft.tcp:setoption`.
 ---@param name string
----@param value boolean
+---@param value boolean|integer
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
@@ -391,12 +392,12 @@ function stream:buffered() end
 
 --- The time that each waiting call on it may take.
 ---@param s? number seconds; nil: no limit
----@return true
+---@return integer one 1, as LuaSocket has it
 function stream:settimeout(s) end
 
 --- Sets an option of the socket; see `weft.tcp:setoption`.
 ---@param name string
----@param value boolean
+---@param value boolean|integer
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
@@ -417,6 +418,11 @@ function stream:getpeername() end
 --- Closes it once what is queued has left, within bounds. Idempotent.
 ---@return true
 function stream:close() end
+
+--- Closes it like `close`, but first discards for up to 2 s what the peer still sends, so that no
+--- reset overtakes the last bytes sent. Does not wait.
+---@return nil
+function stream:linger() end
 
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
 ---@class weft.websocket
@@ -517,6 +523,11 @@ function ws:publish(topic, message, kind) end
 ---@field status integer? of an answer: 101
 ---@field reason string? of an answer: "Switching Protocols"
 local request = {}
+
+--- How often a header field is there.
+---@param name string in any case
+---@return integer
+function request:count(name) end
 
 --- One header field, without making the table of all.
 ---@param name string in any case

@@ -84,8 +84,8 @@ end
 
 local function listen_on(ip, port, opts)
    local socket = core.tcp()
-   local ok, message, code = socket:setoption("reuseaddr", true)
-   if ok and opts.reuseport then ok, message, code = socket:setoption("reuseport", true) end
+   local ok, message, code = true, nil, nil
+   if opts.reuseport then ok, message, code = socket:setoption("reuseport", true) end
    if ok then ok, message, code = socket:bind_ip(ip, port) end
    if ok then ok, message, code = socket:listen(opts.backlog) end
    if ok then return socket end
@@ -95,13 +95,13 @@ end
 
 --- Listens at an address that net.parse has read, with options that were checked.
 function net.listen_at(parts, address, opts, where)
-   local addresses, message, code = { "*" }, nil, nil
+   local ip = "*"
    if parts.host ~= "" then
-      addresses, message, code = named(where, core.resolve(parts.host))
+      local addresses, message, code = named(where, core.resolve(parts.host))
       if not addresses then return nil, message, code end
+      ip = addresses[1]
    end
-   local listener
-   listener, message, code = listen_on(addresses[1], parts.port, opts)
+   local listener, message, code = listen_on(ip, parts.port, opts)
    if listener then return listener end
    return nil, ("%s: cannot listen on %s: %s"):format(where, address, message), code
 end

@@ -2,7 +2,6 @@
 -- handler returned is checked here; misuse raises, so that it is answered by
 -- 500 and reported like any other error of the handler.
 
-local core = require "weft.core"
 local date = require "weft.date"
 local limits = require "weft.limits"
 
@@ -221,32 +220,13 @@ function response.send(stream, plan)
    return send_body(stream, plan) and plan.keep
 end
 
--- How long, and for how many bytes, a refused peer is listened to so that it
--- gets to read why: closing with unread input would reset the connection.
-local LINGER_TIME, LINGER_BYTES = 2, 256 << 10
-
---- Half-closes, drops what still comes in, within bounds, and closes.
-function response.linger(stream)
-   stream:shutdown("send")
-   local guard <close> = core.deadline(LINGER_TIME)
-   for _ = 1, LINGER_BYTES // 8192 do
-      if not stream:receive(8192) then break end
-   end
-   stream:close()
-end
-
---- Sends a plan made with keep = false, and closes: nothing that the peer sends
--- behind the request is parsed.
-function response.finish(stream, plan)
-   response.send(stream, plan)
-   response.linger(stream)
-   return false
-end
-
---- Refuses: status, and text that says why. request may be nil.
+--- Refuses: status, and text that says why. request may be nil. False: nothing
+-- that the peer sends behind the request is to be parsed, and the connection ends
+-- with its task (in good order: what still comes is discarded for a while, since
+-- closing with unread input would reset the connection and take the answer along).
 function response.refuse(stream, request, status, headers, text)
    local body = (text or reasons[status]) .. "\n"
-   return response.finish(stream, response.plan(request, false, status, headers, body))
+   return response.send(stream, response.plan(request, false, status, headers, body))
 end
 
 return response
