@@ -268,8 +268,9 @@ describe("client.lua", function()
    end)
 
    it("works in a terminal", function()
-      local command = ("%s examples/client.lua %s Ada"):format(process.lua, url)
-      local client = process.start({ "script", "-qefc", command, "/dev/null" }, { input = fifo })
+      local command = process.command { process.lua, "examples/client.lua", url, "Ada" }
+      local client = process.start({ "script", "-qefc", "exec " .. command, "/dev/null" },
+         { foreign = true, input = fifo })
       local keys = keyboard()
       client:wait_for "^%* Ada joins\r?$"
       keys:write "hello there\n"

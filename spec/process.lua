@@ -39,17 +39,22 @@ local function environment(options)
    return table.concat(words, " ")
 end
 
--- Starts argv, a list of words. Options: env (a table), foreign (does not load weft), limit
--- (seconds until it is killed, 60), input (a file to read from; nothing by default).
+-- argv, a list of words, as a command of the shell. Options as for start.
+function process.command(argv, options)
+   local words = { environment(options or {}) }
+   for _, word in ipairs(argv) do
+      words[#words + 1] = quote(word)
+   end
+   return table.concat(words, " ")
+end
+
+-- Starts argv. Options: env (a table), foreign (it does not load weft), limit (seconds until it
+-- is killed, 60), input (a file to read from; nothing by default).
 function process.start(argv, options)
    options = options or {}
-   local words = {}
-   for i, word in ipairs(argv) do
-      words[i] = quote(word)
-   end
    -- exec keeps the id, so what $$ says is the id of the program itself.
-   local inner = ("echo $$; exec %s %s <%s 2>&1"):format(environment(options),
-      table.concat(words, " "), quote(options.input or "/dev/null"))
+   local inner = ("echo $$; exec %s <%s 2>&1"):format(process.command(argv, options),
+      quote(options.input or "/dev/null"))
    local pipe = assert(io.popen(("exec %s timeout --signal=KILL %d sh -c %s"):format(
       CLEAN, options.limit or 60, quote(inner))))
    local pid = tonumber(pipe:read "l")
