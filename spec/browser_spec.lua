@@ -33,7 +33,7 @@ describe("in a browser", function()
    local chat, push, browser
 
    local function start(example, port)
-      local child = process.start({ process.lua, "examples/" .. example .. ".lua" },
+      local child = process.start(process.script("examples/" .. example .. ".lua"),
          { env = { PORT = port }, limit = 400 })
       return child, child:wait_for "http://localhost:(%d+)/"
    end

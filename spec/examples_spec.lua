@@ -5,8 +5,7 @@ local json = require "cjson"
 local process = require "spec.process"
 
 local function example(name, arguments, options)
-   local argv = { process.lua, "examples/" .. name .. ".lua" }
-   table.move(arguments or {}, 1, #(arguments or {}), 3, argv)
+   local argv = process.script("examples/" .. name .. ".lua", table.unpack(arguments or {}))
    return process.start(argv, options)
 end
 
@@ -268,7 +267,7 @@ describe("client.lua", function()
    end)
 
    it("works in a terminal", function()
-      local command = process.command { process.lua, "examples/client.lua", url, "Ada" }
+      local command = process.command(process.script("examples/client.lua", url, "Ada"))
       local client = process.start({ "script", "-qefc", "exec " .. command, "/dev/null" },
          { foreign = true, input = fifo })
       local keys = keyboard()

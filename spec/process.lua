@@ -11,7 +11,18 @@ local process = {}
 local CLEAN = os.getenv "WEFT_CLEAN_ENV" or ""
 local PRELOADED = { "LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS" }
 
-process.lua = os.getenv "LUA" or "lua5.4"
+-- Under `make gc`, children that load weft collect without a pause, too.
+local HOSTILE = [[collectgarbage "incremental" collectgarbage("setpause", 0) ]] ..
+   [[collectgarbage("setstepmul", 1000)]]
+
+-- The words that run a Lua script, for start.
+function process.script(path, ...)
+   local interpreter = os.getenv "LUA" or "lua5.4"
+   if os.getenv "WEFT_HOSTILE_GC" then
+      return { interpreter, "-e", HOSTILE, path, ... }
+   end
+   return { interpreter, path, ... }
+end
 
 local Child = {}
 Child.__index = Child
