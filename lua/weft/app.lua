@@ -18,7 +18,7 @@ local function new(opts)
    opts = options.check(opts, limits.app, "weft.app", 2)
    upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
-      hub = core.hub(), listeners = {}, waiting = {}, seats = {}, closed = false,
+      hub = core.hub(), listeners = {}, waiting = {}, resting = {}, seats = {}, closed = false,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
    self.seat = http.new_seat(self)
@@ -90,7 +90,8 @@ end
 
 --- app:stats() -> a table of counts
 function app:stats()
-   return { connections = self.open, websockets = self.hub:connections(),
+   local websockets = self.hub:connections()
+   return { connections = self.open + websockets, websockets = websockets,
       accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
       refused = self.refused }
 end
@@ -103,6 +104,7 @@ function app:close()
    for listener in pairs(self.listeners) do listener:close() end
    for stream in pairs(self.waiting) do stream:close() end
    self.hub:close(1001, "going away")
+   http.stop(self)
    return true
 end
 

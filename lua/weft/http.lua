@@ -1,7 +1,7 @@
--- http: a server's connections. One task for each, from accept to close: it
--- reads heads, routes, answers, keeps the connection alive; and where a request
--- becomes a WebSocket it turns into the user's handler by a tail call, so that
--- an idle WebSocket holds two small Lua frames and no table of ours.
+-- http: a server's connections. A task for each reads heads, routes, answers and
+-- keeps the connection alive. Where a request becomes a WebSocket, the user's
+-- handler runs as a fresh task and this one ends: its coroutine has grown during
+-- the handshake, and would not shrink while the WebSocket idles.
 
 local core = require "weft.core"
 local framing = require "weft.request"
@@ -25,13 +25,12 @@ local function on_raise(err)
    return { text = debug.traceback(tostring(err), 2) }
 end
 
--- Calls the user's code: true and its results, or false and a traceback.
+-- Calls the user's code: true and two results, or false and a traceback.
 local function guarded(f, ...)
-   local results = table.pack(xpcall(f, on_raise, ...))
-   local failure = results[2]
-   if not results[1] and failure.cancel ~= nil then error(failure.cancel, 0) end
-   if not results[1] then return false, failure.text end
-   return table.unpack(results, 1, results.n)
+   local ok, first, second = xpcall(f, on_raise, ...)
+   if ok then return true, first, second end
+   if first.cancel ~= nil then error(first.cancel, 0) end
+   return false, first.text
 end
 
 -- An error inside is nobody's business outside.
@@ -132,8 +131,81 @@ local function decide(route, request)
    return nil, response.plan(request, false, status, headers, body)
 end
 
--- The handler and its ws, or false when it was refused.
-local function open_websocket(app, stream, request, route, params)
+-- A seat is a connection's place under the limits while it speaks HTTP; app.open
+-- counts them, and the hub counts the WebSockets. All connections of an app share
+-- one, or, under max_connections_per_ip, all of one address: it counts them for as
+-- long as they live. So holding a seat costs a connection nothing.
+local seat, claim = {}, {}
+
+local function release_ip(self)
+   self.taken = self.taken - 1
+   if self.taken == 0 then self.app.seats[self.ip] = nil end
+end
+
+function seat:__close()
+   self.app.open = self.app.open - 1
+   if self.ip then release_ip(self) end
+end
+
+-- What a WebSocket keeps of it.
+function claim:__close()
+   release_ip(self.seat)
+end
+
+function http.new_seat(app, ip)
+   local self = setmetatable({ app = app, ip = ip, taken = 0 }, seat)
+   self.claim = ip and setmetatable({ seat = self }, claim)
+   return self
+end
+
+local function seat_of(app, stream)
+   if app.limits.max_connections_per_ip == 0 then return app.seat end
+   local ip = stream:getpeername() or "unknown"
+   app.seats[ip] = app.seats[ip] or http.new_seat(app, ip)
+   return app.seats[ip]
+end
+
+-- Takes a seat; or nil, status, the option that says no.
+local function admit(app, stream)
+   local limits = app.limits
+   if app.open + app.hub:connections() >= limits.max_connections then
+      return nil, 503, "max_connections"
+   end
+   local place = seat_of(app, stream)
+   if place.ip then
+      if place.taken >= limits.max_connections_per_ip then
+         return nil, 429, "max_connections_per_ip"
+      end
+      place.taken = place.taken + 1
+   end
+   app.open = app.open + 1
+   return place
+end
+
+local function with_claim(place, handler, ws)
+   local _ <close> = place.claim
+   handler(ws)
+end
+
+-- The first steps of a handler's task. A tail call leaves nothing of ours below
+-- the handler; with a claim it is one frame.
+local function begin(former, handler, ws, place)
+   core.own(ws)
+   core.unpark(former)
+   if place.ip then return with_claim(place, handler, ws) end
+   return handler(ws)
+end
+
+-- Waits until the handler's task owns the connection, which is ours so far.
+local function start_handler(app, handler, ws, place)
+   app.upgraded = app.upgraded + 1
+   if place.ip then place.taken = place.taken + 1 end
+   core.spawn(begin, core.waiting(), handler, ws, place)
+   core.park()
+end
+
+-- False: the connection is no longer this task's.
+local function open_websocket(app, stream, request, route, params, place)
    if params then request.params = params end
    local ok, protocol, data = guarded(decide, route, request)
    if not ok then return answer_500(stream, request, protocol) end
@@ -141,12 +213,14 @@ local function open_websocket(app, stream, request, route, params)
       app.refused = app.refused + 1
       return response.send(stream, data)
    end
+   if app.closed then
+      return response.refuse(stream, request, 503, nil, "the server is closing")
+   end
    local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil)
    if not ws then return false end
-   core.own(ws)
    if data ~= nil then ws.data = data end
-   app.upgraded = app.upgraded + 1
-   return route.handler, ws
+   start_handler(app, route.handler, ws, place)
+   return false
 end
 
 -- RFC 9112 3.2: origin-form; absolute-form, as proxies get it; "*" for OPTIONS.
@@ -164,9 +238,8 @@ local function host_is_valid(request)
    return not host:find("[,%s]")
 end
 
--- Answers one request. A handler and a ws when it became a WebSocket; else
--- true when the connection goes on, false when it ends.
-local function answer(app, stream, request)
+-- Answers one request: true when the connection goes on.
+local function answer(app, stream, request, place)
    local path = path_of(request)
    if not path and request.path == "*" and request.method == "OPTIONS" then
       return response.send(stream, response.plan(request, wants_to_stay(request), 204))
@@ -174,7 +247,7 @@ local function answer(app, stream, request)
       return response.refuse(stream, request, 400, nil, "a malformed request target")
    elseif request:has_token("upgrade", "websocket") then
       local route, params = app.router:match(WEBSOCKET, path)
-      if route then return open_websocket(app, stream, request, route, params) end
+      if route then return open_websocket(app, stream, request, route, params, place) end
    end
    if not host_is_valid(request) then
       return response.refuse(stream, request, 400, nil, "one Host header field is needed")
@@ -205,59 +278,55 @@ local function next_request(app, stream, timeout)
    if status then refuse_head(app, stream, why, status) end
 end
 
-local function connection(app, stream)
-   local timeout = app.limits.handshake_timeout
-   while not app.closed do
-      local request = next_request(app, stream, timeout)
-      if not request then return end
-      local go_on, ws = answer(app, stream, request)
-      if ws then return go_on(ws) end
-      if not go_on then return end
-      timeout = app.limits.keepalive_timeout
-   end
-end
-
--- A seat is one connection's place under max_connections. Those of one address
--- share theirs, so that it costs nothing to hold one.
-local seat = {}
-
-function seat:__close()
-   local app = self.app
-   app.open = app.open - 1
-   if not self.ip then return end
-   self.taken = self.taken - 1
-   if self.taken == 0 then app.seats[self.ip] = nil end
-end
-
-local function new_seat(app, ip)
-   return setmetatable({ app = app, ip = ip, taken = 0 }, seat)
-end
-http.new_seat = new_seat
-
-local function seat_of(app, stream)
-   if app.limits.max_connections_per_ip == 0 then return app.seat end
-   local ip = stream:getpeername() or "unknown"
-   app.seats[ip] = app.seats[ip] or new_seat(app, ip)
-   return app.seats[ip]
-end
-
--- A seat, or nil, status, the option that says no.
-local function admit(app, stream)
-   local limits = app.limits
-   if app.open >= limits.max_connections then return nil, 503, "max_connections" end
-   local place = seat_of(app, stream)
-   if place.ip and place.taken >= limits.max_connections_per_ip then
-      return nil, 429, "max_connections_per_ip"
-   end
-   app.open, place.taken = app.open + 1, place.taken + 1
-   return place
-end
-
+-- One connection from accept to close, or until it is a WebSocket. Should this
+-- raise, the stream ends with the task that owns it.
 local function serve(app, stream, place)
    local _ <close> = place
+   local limits = app.limits
    core.own(stream)
-   stream:settimeout(app.limits.send_timeout)
-   connection(app, stream)
+   stream:settimeout(limits.send_timeout)
+   local timeout = limits.handshake_timeout
+   repeat
+      local request = next_request(app, stream, timeout)
+      timeout = limits.keepalive_timeout
+   until not request or not answer(app, stream, request, place) or app.closed
+   stream:linger()
+end
+
+-- Tasks that have served a connection wait here for the next one, so that a
+-- thousand handshakes leave no thousand coroutines to collect.
+local MAX_RESTING = 32
+
+local function rest(app)
+   local resting = app.resting
+   if app.closed or #resting >= MAX_RESTING then return nil end
+   local place = { token = core.waiting() }
+   resting[#resting + 1] = place
+   repeat core.park() until place.woken
+   return place.stream, place.seat
+end
+
+local function worker(app, stream, place)
+   while stream do
+      serve(app, stream, place)
+      stream, place = rest(app)
+   end
+end
+
+local function give(resting, stream, place)
+   local waiting = table.remove(resting)
+   waiting.woken, waiting.stream, waiting.seat = true, stream, place
+   core.unpark(waiting.token)
+end
+
+local function start_serving(app, stream, place)
+   if app.resting[1] then give(app.resting, stream, place)
+   else core.spawn(worker, app, stream, place) end
+end
+
+--- Lets the resting tasks end.
+function http.stop(app)
+   while app.resting[1] do give(app.resting) end
 end
 
 local function turn_away(app, stream, status, option)
@@ -272,7 +341,7 @@ local function receive_peer(app, stream)
    app.accepted = app.accepted + 1
    local place, status, option = admit(app, stream)
    if place then
-      core.spawn(serve, app, stream, place)
+      start_serving(app, stream, place)
       return
    end
    app.refused = app.refused + 1
