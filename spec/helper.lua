@@ -7,31 +7,9 @@ local lfs = require "lfs"
 package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
 package.cpath = (os.getenv "WEFT_BUILD" or "build") .. "/lib/?.so;" .. package.cpath
 
--- A full collection every few hundred instructions, in every task, on top of the least
--- pause there is: a value that only C still holds does not survive that.
+-- The collector's hooks are for the tests, not for busted's own work between them.
 local function be_hostile()
-   collectgarbage "incremental"
-   collectgarbage("setpause", 0)
-   collectgarbage("setstepmul", 1000)
-   local function collect()
-      collectgarbage()
-   end
-   local function hook()
-      debug.sethook(collect, "", tonumber(os.getenv "WEFT_HOSTILE_GC") * 500)
-   end
-   -- A hook belongs to one coroutine, so each task sets its own.
-   local core = require "weft.core"
-   local spawn = core.spawn
-   local function hooked(f, ...)
-      hook()
-      return f(...)
-   end
-   function core.spawn(f, ...)
-      if type(f) ~= "function" then
-         return spawn(f, ...)
-      end
-      return spawn(hooked, f, ...)
-   end
+   local hook = require "spec.hostile"
    busted.subscribe({ "test", "start" }, function() hook() return nil, true end)
    busted.subscribe({ "test", "end" }, function() debug.sethook() return nil, true end)
 end
