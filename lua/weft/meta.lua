@@ -272,7 +272,7 @@ function tcp:bind(host, port) end
 function tcp:bind_ip(ip, port) end
 
 --- Makes it a listener.
----@param backlog? integer default 511
+---@param backlog? integer connections that the kernel keeps until they are accepted; default as many as it likes
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code "busy" when the address is in use, "system"
@@ -315,7 +315,6 @@ function tcp:settimeout(s) end
 function tcp:getsockname() end
 
 --- Closes it. Idempotent.
----@return true
 function tcp:close() end
 
 --- A socket that listens. Closing it leaves the streams that it accepted alone.
@@ -328,7 +327,8 @@ local listener = {}
 ---@return weft.Code? code "closed", "timeout", "system"
 function listener:accept() end
 
---- `for stream in listener:each() do`: until the listener is closed or a deadline passes.
+--- `for stream in listener:each() do`: until the listener is closed or a deadline passes. Raises
+--- when the system cannot accept any more.
 ---@return fun(): weft.stream?
 function listener:each() end
 
@@ -352,7 +352,6 @@ function listener:setoption(name, value) end
 function listener:getsockname() end
 
 --- Stops listening; whoever waits in `accept` gets "closed". Idempotent.
----@return true
 function listener:close() end
 
 --- A connected socket, both directions. One task may receive while another sends.
@@ -380,8 +379,8 @@ function stream:send(data, i, j) end
 function stream:receive(pattern, prefix) end
 
 --- Ends one direction, after what is queued has left.
----@param how "send"|"receive"|"both"
----@return true? ok
+---@param how? "send"|"receive"|"both" default "both"
+---@return integer? one 1, as LuaSocket has it
 ---@return string? message
 ---@return weft.Code? code
 function stream:shutdown(how) end
@@ -416,12 +415,10 @@ function stream:getsockname() end
 function stream:getpeername() end
 
 --- Closes it once what is queued has left, within bounds. Idempotent.
----@return true
 function stream:close() end
 
 --- Closes it like `close`, but first discards for up to 2 s what the peer still sends, so that no
 --- reset overtakes the last bytes sent. Does not wait.
----@return nil
 function stream:linger() end
 
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
@@ -461,7 +458,7 @@ function ws:try_send(data, kind) end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
 ---@param timeout? number seconds
----@return number? rtt seconds
+---@return number? rtt seconds; only one task may wait for one at a time ("busy")
 ---@return string? message
 ---@return weft.Code? code
 function ws:ping(timeout) end
@@ -475,8 +472,8 @@ function ws:latency() end
 function ws:buffered() end
 
 --- The close handshake (RFC 6455 7), bounded by `close_timeout`: returns when it is over.
---- Idempotent.
----@param code? integer default 1000; 1000 to 1003, 1007 to 1014 except where RFC 6455 7.4.1 forbids it, 3000 to 4999; others raise
+--- Idempotent. As a `<close>` variable it does not wait, and closes with 1011 after an error.
+---@param code? integer default 1000; 1000 to 1003, 1007 to 1014 or 3000 to 4999; others raise
 ---@param reason? string UTF-8, at most 123 bytes
 ---@return true
 function ws:close(code, reason) end
@@ -487,8 +484,9 @@ function ws:close(code, reason) end
 ---@return boolean? clean whether both sides said goodbye
 function ws:closed() end
 
---- Gets what is published on a topic from now on.
----@param topic string at most 255 bytes
+--- Gets what is published on a topic from now on. Topics are the server's: on a client this
+--- raises.
+---@param topic string 1 to 255 bytes
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
