@@ -31,15 +31,15 @@ static void read_length(wf_frame *frame, const uint8_t *h, size_t n, size_t byte
 {
     if (bytes == 8 && n > 2 && (h[2] & 0x80))
         frame->fail = "the top bit of a length is set"; /* RFC 6455 5.2 */
-    if (n < 2 + bytes)
-        return;
     uint64_t v = 0;
-    for (size_t i = 0; i < bytes; i++)
+    size_t come = WF_MIN(n - 2, bytes);
+    for (size_t i = 0; i < come; i++)
         v = v << 8 | h[2 + i];
-    if (v < (bytes == 2 ? 126u : 65536u))
-        frame->fail = "a length is not in its shortest form"; /* RFC 6455 5.2 */
+    /* RFC 6455 5.2; the last two of eight bytes cannot make good six zeros */
+    if (bytes == 2 ? come == 2 && v < 126 : come >= 6 && v >> (8 * (come - 6)) == 0)
+        frame->fail = "a length is not in its shortest form";
     frame->length = v;
-    frame->has_length = true;
+    frame->has_length = come == bytes;
 }
 
 size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask, unsigned rsv)
