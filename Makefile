@@ -11,6 +11,7 @@ LUA_PKG ?= lua5.4
 LUA_V   ?= 5.4
 PREFIX  ?= /usr/local
 PORT    ?= 8080
+Q       ?= @# make Q= shows the compiler's command lines
 SPECS   ?= $(sort $(shell find spec -name node_modules -prune -o -name '*_spec.lua' -print))
 
 WARNINGS = -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
@@ -45,15 +46,18 @@ lib: $(MODULE)
 
 $(MODULE): $(OBJECTS) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -shared $(CFLAGS) -o $@ $(OBJECTS) $(LDFLAGS) $(LIBS)
+	@echo "link $@"
+	$(Q)$(CC) -shared $(CFLAGS) -o $@ $(OBJECTS) $(LDFLAGS) $(LIBS)
 
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -c -o $@ $<
+	@echo "cc   $<"
+	$(Q)$(COMPILE) -c -o $@ $<
 
 $(BUILD)/spec/%: spec/core/%.c $(CORE) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -Ispec/core -o $@ $< $(CORE) $(LDFLAGS) -lcrypto -lz
+	@echo "cc   $<"
+	$(Q)$(COMPILE) -Ispec/core -o $@ $< $(CORE) $(LDFLAGS) -lcrypto -lz
 
 # Changes when a flag or the list of sources does, so that what depends on it is redone.
 $(BUILD)/flags: FORCE
@@ -104,14 +108,14 @@ check: ## formatting, luacheck, layers, exported symbols, docs, rockspec, exampl
 	 check-docs check-rockspec check-examples && echo "all checks are fine"
 
 check-format:
-	clang-format --dry-run -Werror $(FORMATTED)
+	$(Q)clang-format --dry-run -Werror $(FORMATTED)
 
 check-lua:
-	luacheck -q $(wildcard lua spec examples bench tools/*.lua bin rockspec/*.rockspec) \
+	$(Q)luacheck -q $(wildcard lua spec examples bench tools/*.lua bin rockspec/*.rockspec) \
 	 $(shell grep -l '^.!/usr/bin/env lua' tools/* bin/* 2>/dev/null)
 
 check-layers:
-	$(LUA) tools/check-layers $(wildcard src/*/*.[ch])
+	$(Q)$(LUA) tools/check-layers $(wildcard src/*/*.[ch])
 
 check-symbols: $(MODULE)
 	@names=$$(nm -D --defined-only $(MODULE) | awk '{ print $$3 }'); \
@@ -119,12 +123,12 @@ check-symbols: $(MODULE)
 	 { echo "$(MODULE) exports more than luaopen_weft_core:" $$names; exit 1; }
 
 check-docs: $(MODULE)
-	$(RUN_ENV) $(LUA) tools/check-docs
+	$(Q)$(RUN_ENV) $(LUA) tools/check-docs
 	@$(LUA) tools/make-docs lua/weft/meta.lua | diff -u doc/api.md - || \
 	 { echo "doc/api.md is not what lua/weft/meta.lua says: run make docs"; exit 1; }
 
 check-rockspec:
-	$(LUA) tools/check-rockspec rockspec/weft-scm-1.rockspec $(SOURCES) $(LUA_FILES)
+	$(Q)$(LUA) tools/check-rockspec rockspec/weft-scm-1.rockspec $(SOURCES) $(LUA_FILES)
 
 check-examples:
 	@wc -l $(wildcard examples/*.lua) | awk '$$2 != "total" && $$1 >= 40 \
