@@ -9,8 +9,9 @@
 /* From here on a message's bytes are better received in its own buffer. */
 #define WINDOW_MIN (16u << 10)
 #define FIRST_ROOM (64u << 10)
-/* A peer that pings without reading gets no answers beyond this many bytes:
- * RFC 6455 5.5.3 lets the most recent ping be answered only. */
+/* A peer that pings without reading gets no more than this many bytes of answers on
+ * top of what else waits: RFC 6455 5.5.3 lets some pings go unanswered. What we have
+ * to say ourselves does not count, or a slow peer would take us for dead. */
 #define PONG_BACKLOG (64u << 10)
 
 void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
@@ -151,7 +152,8 @@ static bool judge_size(wf_session *s, const wf_frame *f)
     return true;
 }
 
-static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *key)
+/* end: behind the header, of which the key is the last part (RFC 6455 5.2). */
+static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *end)
 {
     s->in_frame = true;
     s->b0 = f->b0;
@@ -159,7 +161,7 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *key)
     s->phase = 0;
     s->header_len = 0;
     if (!s->client)
-        memcpy(s->key, key, 4);
+        memcpy(s->key, end - 4, 4);
     if (f->b0 & 8)
         return true;
     if (f->b0 & 15) {
@@ -178,8 +180,10 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *key)
 static size_t judge_header(wf_session *s, wf_frame *f, const uint8_t *h, size_t n)
 {
     size_t len = wf_frame_read(f, h, n, !s->client, 0);
-    if (!f->fail)
-        f->fail = judge_order(s, f->b0);
+    /* shows in the first byte: goes before what later ones show, however it is cut */
+    const char *why = judge_order(s, f->b0);
+    if (why)
+        f->fail = why;
     if (f->fail)
         fail(s, WF_CLOSE_PROTOCOL, f->fail);
     else if (f->has_length)
@@ -203,7 +207,7 @@ static bool take_header(wf_session *s, uint8_t **p, size_t *n)
     if (len > 0) {
         *p += len - had;
         *n -= len - had;
-        return begin_frame(s, &f, h + len - 4);
+        return begin_frame(s, &f, h + len);
     }
     if (had == 0)
         memcpy(s->header, h, WF_MIN(avail, sizeof s->header));
@@ -311,6 +315,15 @@ static void take_close(wf_session *s, const uint8_t *body, size_t n)
         wf_buffer_consume(&s->control, 2);
 }
 
+static void answer_ping(wf_session *s, const uint8_t *body, size_t n)
+{
+    if (s->out->bytes < PONG_BACKLOG)
+        s->pongs = 0;
+    if (s->state == WF_SESSION_OPEN && s->pongs < PONG_BACKLOG &&
+        queue_frame(s, WF_OP_PONG, body, n))
+        s->pongs += (uint32_t)n + WF_FRAME_HEAD_MAX;
+}
+
 static wf_event end_control(wf_session *s, uint8_t *body, size_t n, wf_message *m)
 {
     s->in_frame = false;
@@ -320,8 +333,7 @@ static wf_event end_control(wf_session *s, uint8_t *body, size_t n, wf_message *
         take_close(s, body, n);
         return WF_EVENT_CLOSE;
     case WF_OP_PING:
-        if (s->state == WF_SESSION_OPEN && s->out->bytes < PONG_BACKLOG)
-            queue_frame(s, WF_OP_PONG, body, n);
+        answer_ping(s, body, n);
         s->control.len = 0;
         return WF_EVENT_PING;
     default:

@@ -64,6 +64,7 @@ typedef struct wf_session {
     uint64_t left;                     /* payload bytes of the frame still to come */
     uint64_t phase;                    /* payload bytes that came */
     uint32_t fragments, empty;
+    uint32_t pongs;   /* bytes of answers since the output was last short */
     wf_buffer msg;     /* a message that did not arrive in one piece */
     wf_buffer control; /* a control payload that did not; also the close reason */
     const char *fail;  /* why the session failed, or NULL */
