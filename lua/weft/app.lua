@@ -18,10 +18,9 @@ local function new(opts)
    opts = options.check(opts, limits.app, "weft.app", 2)
    upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
-      hub = core.hub(), listeners = {}, waiting = {}, resting = {}, seats = {}, closed = false,
+      hub = core.hub(), listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
-   self.seat = http.new_seat(self)
    return self
 end
 
@@ -102,7 +101,6 @@ function app:close()
    if self.closed then return true end
    self.closed = true
    for listener in pairs(self.listeners) do listener:close() end
-   for stream in pairs(self.waiting) do stream:close() end
    self.hub:close(1001, "going away")
    http.stop(self)
    return true

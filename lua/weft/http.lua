@@ -118,6 +118,7 @@ local function exchange(app, stream, request, path)
    local fine, status, why = framing.frame(request, stream, app.limits.body_timeout,
       limits.max_body)
    if not fine then return response.refuse(stream, request, status, nil, why) end
+   stream:settimeout(app.limits.send_timeout)
    request.params = params or {}
    local ok, plan = guarded(produce, app, request, path, route, methods)
    if not ok then return answer_failure(stream, request, plan) end
@@ -131,95 +132,61 @@ local function decide(route, request)
    return nil, response.plan(request, false, status, headers, body)
 end
 
--- A seat is a connection's place under the limits while it speaks HTTP; app.open
--- counts them, and the hub counts the WebSockets. All connections of an app share
--- one, or, under max_connections_per_ip, all of one address: it counts them for as
--- long as they live. So holding a seat costs a connection nothing.
-local seat, claim = {}, {}
+-- Under max_connections_per_ip a WebSocket holds a claim: its address's record.
+local claim = {}
+claim.__index = claim
 
-local function release_ip(self)
-   self.taken = self.taken - 1
-   if self.taken == 0 then self.app.seats[self.ip] = nil end
+local function release(record)
+   record.taken = record.taken - 1
+   if record.taken == 0 then record.app.addresses[record.ip] = nil end
 end
+claim.__close = release
 
-function seat:__close()
-   self.app.open = self.app.open - 1
-   if self.ip then release_ip(self) end
-end
-
--- What a WebSocket keeps of it.
-function claim:__close()
-   release_ip(self.seat)
-end
-
-function http.new_seat(app, ip)
-   local self = setmetatable({ app = app, ip = ip, taken = 0 }, seat)
-   self.claim = ip and setmetatable({ seat = self }, claim)
-   return self
-end
-
-local function seat_of(app, stream)
-   if app.limits.max_connections_per_ip == 0 then return app.seat end
-   local ip = stream:getpeername() or "unknown"
-   app.seats[ip] = app.seats[ip] or http.new_seat(app, ip)
-   return app.seats[ip]
-end
-
--- Takes a seat; or nil, status, the option that says no.
-local function admit(app, stream)
-   local limits = app.limits
-   if app.open + app.hub:connections() >= limits.max_connections then
-      return nil, 503, "max_connections"
-   end
-   local place = seat_of(app, stream)
-   if place.ip then
-      if place.taken >= limits.max_connections_per_ip then
-         return nil, 429, "max_connections_per_ip"
-      end
-      place.taken = place.taken + 1
-   end
-   app.open = app.open + 1
-   return place
-end
-
-local function with_claim(place, handler, ws)
-   local _ <close> = place.claim
+local function with_claim(record, handler, ws)
+   local _ <close> = record
    handler(ws)
 end
 
 -- The first steps of a handler's task. A tail call leaves nothing of ours below
 -- the handler; with a claim it is one frame.
-local function begin(former, handler, ws, place)
+local function begin(former, handler, ws, record)
    core.own(ws)
    core.unpark(former)
-   if place.ip then return with_claim(place, handler, ws) end
+   if record then return with_claim(record, handler, ws) end
    return handler(ws)
 end
 
 -- Waits until the handler's task owns the connection, which is ours so far.
-local function start_handler(app, handler, ws, place)
+local function start_handler(worker, handler, ws)
+   local app, record = worker.app, worker.record
    app.upgraded = app.upgraded + 1
-   if place.ip then place.taken = place.taken + 1 end
-   core.spawn(begin, core.waiting(), handler, ws, place)
+   if record then record.taken = record.taken + 1 end
+   core.spawn(begin, worker.token, handler, ws, record)
    core.park()
 end
 
 -- False: the connection is no longer this task's.
-local function open_websocket(app, stream, request, route, params, place)
+local function open_websocket(worker, request, route, params)
+   local app, stream = worker.app, worker.stream
    if params then request.params = params end
-   local ok, protocol, data = guarded(decide, route, request)
-   if not ok then return answer_500(stream, request, protocol) end
+   local ok, protocol, data
+   if route.authorize or route.protocols then
+      ok, protocol, data = guarded(decide, route, request)
+      if not ok then return answer_500(stream, request, protocol) end
+   else -- there is no code of the user's that could raise
+      protocol, data = decide(route, request)
+   end
    if protocol == nil then
       app.refused = app.refused + 1
       return response.send(stream, data)
-   end
-   if app.closed then
+   elseif app.closed then
       return response.refuse(stream, request, 503, nil, "the server is closing")
    end
    local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil)
    if not ws then return false end
    if data ~= nil then ws.data = data end
-   start_handler(app, route.handler, ws, place)
+   worker.stream = nil
+   start_handler(worker, route.handler, ws)
    return false
 end
 
@@ -239,7 +206,8 @@ local function host_is_valid(request)
 end
 
 -- Answers one request: true when the connection goes on.
-local function answer(app, stream, request, place)
+local function answer(worker, request)
+   local app, stream = worker.app, worker.stream
    local path = path_of(request)
    if not path and request.path == "*" and request.method == "OPTIONS" then
       return response.send(stream, response.plan(request, wants_to_stay(request), 204))
@@ -247,7 +215,7 @@ local function answer(app, stream, request, place)
       return response.refuse(stream, request, 400, nil, "a malformed request target")
    elseif request:has_token("upgrade", "websocket") then
       local route, params = app.router:match(WEBSOCKET, path)
-      if route then return open_websocket(app, stream, request, route, params, place) end
+      if route then return open_websocket(worker, request, route, params) end
    end
    if not host_is_valid(request) then
       return response.refuse(stream, request, 400, nil, "one Host header field is needed")
@@ -257,93 +225,128 @@ end
 
 local option_for = { [414] = "max_line", [431] = "max_head" }
 
-local function refuse_head(app, stream, why, status)
+local function refuse_head(worker, why, status)
+   local app = worker.app
    app.refused = app.refused + 1
    local option = option_for[status]
    if option then why = ("%s (%s, %d bytes)"):format(why, option, app.limits[option]) end
-   return response.refuse(stream, nil, status, nil, why)
+   return response.refuse(worker.stream, nil, status, nil, why)
 end
 
 -- The next head of the connection, or nil when that was it.
-local function next_request(app, stream, timeout)
+local function next_request(worker, timeout)
+   local app = worker.app
    local limits = app.limits
-   app.waiting[stream] = true
-   local request, why, _, status = core.read_head(stream, "request", limits.max_line,
+   worker.idle = true
+   local request, why, _, status = core.read_head(worker.stream, "request", limits.max_line,
       limits.max_head, limits.max_fields, timeout)
-   app.waiting[stream] = nil
+   worker.idle = false
    if request then
       app.requests = app.requests + 1
       return request
    end
-   if status then refuse_head(app, stream, why, status) end
+   if status then refuse_head(worker, why, status) end
 end
 
 -- One connection from accept to close, or until it is a WebSocket. Should this
 -- raise, the stream ends with the task that owns it.
-local function serve(app, stream, place)
-   local _ <close> = place
+local function serve(worker)
+   local app = worker.app
    local limits = app.limits
-   core.own(stream)
-   stream:settimeout(limits.send_timeout)
    local timeout = limits.handshake_timeout
+   core.own(worker.stream)
    repeat
-      local request = next_request(app, stream, timeout)
+      local request = next_request(worker, timeout)
       timeout = limits.keepalive_timeout
-   until not request or not answer(app, stream, request, place) or app.closed
-   stream:linger()
+   until not request or not answer(worker, request) or app.closed
+   if worker.stream then worker.stream:linger() end
 end
 
--- Tasks that have served a connection wait here for the next one, so that a
--- thousand handshakes leave no thousand coroutines to collect.
+-- A worker is a task that serves one connection after the other, and rests in
+-- between: so a thousand handshakes leave no thousand coroutines to collect.
+-- { app, token, stream, record = of its address or nil, idle = between requests }
+local worker_class = {}
 local MAX_RESTING = 32
 
-local function rest(app)
+-- app.open counts what workers serve; the hub counts the WebSockets.
+local function leave(worker)
+   worker.app.open = worker.app.open - 1
+   if worker.record then release(worker.record) end
+   worker.stream, worker.record, worker.busy = nil, nil, false
+end
+
+-- Runs at its end, also when it raised.
+function worker_class:__close()
+   if self.busy then leave(self) end
+   self.app.workers[self] = nil
+end
+
+local function rest(worker)
+   local app = worker.app
    local resting = app.resting
-   if app.closed or #resting >= MAX_RESTING then return nil end
-   local place = { token = core.waiting() }
-   resting[#resting + 1] = place
-   repeat core.park() until place.woken
-   return place.stream, place.seat
+   if app.closed or #resting >= MAX_RESTING then return false end
+   resting[#resting + 1] = worker
+   repeat core.park() until worker.busy or app.closed
+   return worker.busy
 end
 
-local function worker(app, stream, place)
-   while stream do
-      serve(app, stream, place)
-      stream, place = rest(app)
+local function work(worker)
+   local _ <close> = worker
+   worker.token = core.waiting()
+   repeat
+      serve(worker)
+      leave(worker)
+   until not rest(worker)
+end
+
+local function start_serving(app, stream, record)
+   local worker = table.remove(app.resting)
+   local fresh = not worker
+   worker = worker or setmetatable({ app = app }, worker_class)
+   worker.stream, worker.record, worker.busy = stream, record, true
+   app.open = app.open + 1
+   if not fresh then
+      core.unpark(worker.token)
+      return
    end
+   app.workers[worker] = true
+   core.spawn(work, worker)
 end
 
-local function give(resting, stream, place)
-   local waiting = table.remove(resting)
-   waiting.woken, waiting.stream, waiting.seat = true, stream, place
-   core.unpark(waiting.token)
+local function record_of(app, stream)
+   local ip = stream:getpeername() or "unknown"
+   local record = app.addresses[ip]
+   if not record then
+      record = setmetatable({ app = app, ip = ip, taken = 0 }, claim)
+      app.addresses[ip] = record
+   end
+   return record
 end
 
-local function start_serving(app, stream, place)
-   if app.resting[1] then give(app.resting, stream, place)
-   else core.spawn(worker, app, stream, place) end
-end
-
---- Lets the resting tasks end.
-function http.stop(app)
-   while app.resting[1] do give(app.resting) end
+-- nil or the record of its address; or false, status, the option that says no.
+local function admit(app, stream)
+   local limits = app.limits
+   if app.open + app.hub:connections() >= limits.max_connections then
+      return false, 503, "max_connections"
+   elseif limits.max_connections_per_ip == 0 then
+      return nil
+   end
+   local record = record_of(app, stream)
+   if record.taken >= limits.max_connections_per_ip then
+      return false, 429, "max_connections_per_ip"
+   end
+   record.taken = record.taken + 1
+   return record
 end
 
 local function turn_away(app, stream, status, option)
    core.own(stream)
-   stream:settimeout(app.limits.send_timeout)
    response.refuse(stream, nil, status, { ["retry-after"] = 5 },
       ("too many connections (%s)"):format(option))
    app.turning_away = app.turning_away - 1
 end
 
-local function receive_peer(app, stream)
-   app.accepted = app.accepted + 1
-   local place, status, option = admit(app, stream)
-   if place then
-      start_serving(app, stream, place)
-      return
-   end
+local function refuse_peer(app, stream, status, option)
    app.refused = app.refused + 1
    if app.turning_away >= MAX_TURNED_AWAY then
       stream:close()
@@ -355,7 +358,24 @@ end
 
 --- The task of one listener; ends when it is closed.
 function http.accept(app, listener)
-   for stream in listener:each() do receive_peer(app, stream) end
+   for stream in listener:each() do
+      app.accepted = app.accepted + 1
+      local record, status, option = admit(app, stream)
+      if record == false then
+         refuse_peer(app, stream, status, option)
+      else
+         start_serving(app, stream, record)
+      end
+   end
+end
+
+--- Ends the connections that wait for a request, and the workers that rest.
+function http.stop(app)
+   for worker in pairs(app.workers) do
+      if worker.idle then worker.stream:close() end
+   end
+   for _, worker in ipairs(app.resting) do core.unpark(worker.token) end
+   app.resting = {}
 end
 
 return http

@@ -50,7 +50,6 @@ end
 
 --- RFC 6455 10.2: a browser says where the page came from; others send none.
 function upgrade.origin_allowed(origin, host, origins)
-   if not origin then return true end
    origin = origin:lower()
    if same_host(origin, host and host:lower()) then return true end
    for _, pattern in ipairs(origins or {}) do
@@ -139,8 +138,8 @@ end
 function upgrade.decide(route, request)
    local ok, status, headers, text = judge(request)
    if not ok then return nil, status, headers, text end
-   if not upgrade.origin_allowed(request:header("origin"), request:header("host"),
-      route.origins) then
+   local origin = request:header("origin")
+   if origin and not upgrade.origin_allowed(origin, request:header("host"), route.origins) then
       return refuse(403, nil, "this origin is not in the option origins")
    end
    local protocol
