@@ -5,6 +5,7 @@
 #include "bind/http.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "core/handshake.h"
 #include "io/crypto.h"
@@ -139,25 +140,28 @@ static int push_headers(lua_State *L, const wf_request *r)
     return 1;
 }
 
+static bool same_name(const char *p, wf_span span, const char *name, size_t n)
+{
+    return span.len == n && strncasecmp(p + span.at, name, n) == 0;
+}
+
 static int request_header(lua_State *L)
 {
     wf_request *r = wf_request_arg(L, 1);
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n), *p = wf_request_bytes(r);
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    lower(&b, name, n);
-    luaL_pushresult(&b);
-    name = lua_tostring(L, -1);
-    lua_newtable(L);
-    int table = lua_gettop(L);
-    for (int i = 0; i < r->nfields; i++)
-        if (wf_span_is(r->fields[i].name, p, name)) {
-            lua_pushvalue(L, -2);
-            add_field(L, table, p + r->fields[i].value.at, r->fields[i].value.len);
-        }
-    lua_pushvalue(L, -2);
-    lua_rawget(L, table);
+    int found = 0;
+    for (int i = 0; i < r->nfields; i++) {
+        if (!same_name(p, r->fields[i].name, name, n))
+            continue;
+        if (found++)
+            lua_pushliteral(L, ", ");
+        push_span(L, r, r->fields[i].value);
+        if (found > 1)
+            lua_concat(L, 3);
+    }
+    if (!found)
+        lua_pushnil(L);
     return 1;
 }
 

@@ -7,6 +7,7 @@
 #include "bind/socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -74,7 +75,8 @@ static int to_string(lua_State *L)
     const char *name = lua_tostring(L, -1);
     bool peer = h->object && h->object->class == &wf_stream_class;
     if (!get_name(fd_of(h->object), peer ? getpeername : getsockname, &a)) {
-        lua_pushfstring(L, "%s (%s)", name, fd_of(h->object) < 0 ? "closed" : "not connected");
+        bool gone = !h->object || (fd_of(h->object) < 0 && strcmp(name, "weft.tcp") != 0);
+        lua_pushfstring(L, "%s (%s)", name, gone ? "closed" : "not connected");
         return 1;
     }
     push_address(L, &a);
@@ -98,9 +100,24 @@ static const struct {
     { "recv-buffer-size", SOL_SOCKET, SO_RCVBUF, true },
 };
 
+static int option_value(lua_State *L, size_t i)
+{
+    if (options[i].number) {
+        lua_Integer n = lua_tointeger(L, 3);
+        if (!lua_isinteger(L, 3) || n < 1 || n > INT_MAX)
+            luaL_error(L, "setoption: '%s' must be a number of bytes, 1 or more, got %s",
+                       options[i].name, luaL_tolstring(L, 3, NULL));
+        return (int)n;
+    }
+    if (!lua_isboolean(L, 3))
+        luaL_error(L, "setoption: '%s' must be true or false, got %s", options[i].name,
+                   luaL_tolstring(L, 3, NULL));
+    return lua_toboolean(L, 3);
+}
+
 static int set_system_option(lua_State *L, int fd, size_t i)
 {
-    int value = options[i].number ? (int)luaL_checkinteger(L, 3) : lua_toboolean(L, 3);
+    int value = option_value(L, i);
     if (setsockopt(fd, options[i].level, options[i].option, &value, sizeof value) < 0)
         return wf_fail_errno(L, errno, options[i].name);
     lua_pushboolean(L, true);
@@ -137,6 +154,7 @@ static int socket_setoption(lua_State *L)
     }
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (strcmp(name, options[i].name) == 0) {
+            option_value(L, i);
             if (fd_of(object) < 0 && !need_fd(object, AF_INET6) && !need_fd(object, AF_INET))
                 return wf_fail_errno(L, errno, "socket");
             return set_system_option(L, fd_of(object), i);
@@ -191,15 +209,34 @@ static uint16_t check_port(lua_State *L, int arg, int least)
     return (uint16_t)port;
 }
 
+/* What the script set before the family was known goes to the new socket too. */
+static void copy_options(int from, int to)
+{
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        int value;
+        socklen_t len = sizeof value;
+        if (options[i].number || options[i].level == IPPROTO_IPV6)
+            continue;
+        if (getsockopt(from, options[i].level, options[i].option, &value, &len) == 0 && value)
+            setsockopt(to, options[i].level, options[i].option, &value, sizeof value);
+    }
+}
+
 /* The socket must have the address's family: one made earlier may have another. */
 static bool right_family(wf_stream *s, int family)
 {
     wf_sockaddr a;
-    if (s->fd >= 0 && get_name(s->fd, getsockname, &a) && a.storage.ss_family != family) {
-        close(s->fd);
-        s->fd = -1;
+    int old = s->fd;
+    if (old < 0 || !get_name(old, getsockname, &a) || a.storage.ss_family == family)
+        return need_fd(&s->object, family);
+    s->fd = -1;
+    if (!need_fd(&s->object, family)) {
+        s->fd = old;
+        return false;
     }
-    return need_fd(&s->object, family);
+    copy_options(old, s->fd);
+    close(old);
+    return true;
 }
 
 static int bind_to(lua_State *L, wf_stream *s, const wf_sockaddr *a)
@@ -303,12 +340,8 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
     wf_stream *s = (wf_stream *)wf_handle_check(L)->object;
-    if (s) {
-        wf_state *st = wf_state_of(L);
-        wf_task *t = st->current ? st->current : st->main;
-        if (t->cancelling)
-            give_up(s);
-    }
+    if (wf_woken_task(L)->cancelling && s)
+        give_up(s);
     enum wf_error e = wf_woken(L);
     if (!s)
         return wf_fail(L, WF_CLOSED, "closed");
@@ -339,14 +372,13 @@ static int tcp_connect_ip(lua_State *L)
         return wf_fail(L, WF_RESOLVE, "'%s' is not a numeric address", ip);
     if (s->writer)
         return wf_fail_busy(L, "connect");
-    wf_wait_begin(L, timeout);
+    wf_task *t = wf_wait_begin(L, timeout);
     if (!right_family(s, a.storage.ss_family))
         return wf_fail_errno(L, errno, "socket");
     wf_peer_set(&s->peer, &a);
     wf_stream_connect(s, (const struct sockaddr *)&a.storage, a.len);
     if (!s->connecting) {
-        wf_state *st = wf_state_of(L);
-        (st->current ? st->current : st->main)->waiter.reason = WF_OK;
+        t->waiter.reason = WF_OK;
         return connect_k(L, LUA_OK, 0);
     }
     return wf_wait(L, &s->writer, connect_k, 0);
@@ -462,7 +494,7 @@ static int fail_receive(lua_State *L, wf_stream *s, const char *err, const char 
     if (s)
         push_input(L, s, s->in.len, false);
     else
-        lua_pushliteral(L, "");
+        lua_pushstring(L, luaL_optstring(L, 3, ""));
     lua_pushstring(L, code);
     return 4;
 }
@@ -522,15 +554,19 @@ static int stream_receive(lua_State *L)
     lua_settop(L, 3);
     lua_KContext want = check_pattern(L);
     if (!lua_isnil(L, 3))
-        luaL_checkstring(L, 3);
+        luaL_checkstring(L, 3); /* a number becomes a string */
     if (!s)
         return fail_receive(L, NULL, "closed", "closed");
-    if (want == 0) {
-        lua_pushliteral(L, "");
-        return 1;
+    if (want >= 0) {
+        want -= (lua_KContext)WF_MIN((size_t)want, lua_rawlen(L, 3)); /* the prefix counts */
+        if (want == 0) {
+            lua_pushstring(L, "");
+            lua_pushvalue(L, lua_isnil(L, 3) ? -1 : 3);
+            return 1;
+        }
     }
     if (s->reader)
-        return wf_fail_busy(L, "receive on this stream");
+        return fail_receive(L, NULL, "another task already waits in receive on this stream", "busy");
     wf_wait_begin(L, s->timeout);
     return receive_step(L, want);
 }
@@ -614,6 +650,7 @@ static int send_step(lua_State *L, lua_KContext taken)
         if (e != WF_OK)
             return fail_send(L, s, e, taken);
         taken += (lua_KContext)n;
+        wf_send_now(wf_state_of(L));
     }
     lua_pushinteger(L, last);
     return 1;
@@ -646,8 +683,12 @@ static int stream_send(lua_State *L)
     lua_pushinteger(L, last);
     if (!s || s->fd < 0)
         return fail_send(L, s, WF_CLOSED, first - 1);
-    if (s->writer)
-        return wf_fail_busy(L, "send on this stream");
+    if (s->writer) {
+        wf_fail_busy(L, "send on this stream");
+        lua_pushinteger(L, first - 1);
+        lua_insert(L, -2);
+        return 4;
+    }
     wf_wait_begin(L, s->timeout);
     return send_step(L, first - 1);
 }
@@ -659,7 +700,8 @@ static int stream_shutdown(lua_State *L)
     int which = luaL_checkoption(L, 2, "both", how);
     if (!s || wf_stream_shutdown(s, which != 1, which != 2) != WF_OK)
         return wf_fail(L, WF_CLOSED, "closed");
-    lua_pushinteger(L, 1);
+    wf_send_now(wf_state_of(L));
+    lua_pushboolean(L, true);
     return 1;
 }
 
@@ -675,15 +717,17 @@ static int stream_linger(lua_State *L)
 {
     wf_handle *h = wf_handle_check(L);
     wf_stream *s = (wf_stream *)h->object;
+    lua_pushboolean(L, true);
     if (!s)
-        return 0;
+        return 1;
     h->object = NULL;
     s->object.handle = NULL;
     if (s->fd < 0)
         wf_stream_class.destroy(&s->object);
     else
         wf_stream_finish(s, WF_FINISH_LINGER);
-    return 0;
+    wf_send_now(wf_state_of(L));
+    return 1;
 }
 
 /* The terminal or pipe on descriptor 0, which stays open and blocking: it is read
@@ -713,8 +757,7 @@ static int resolve_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
     wf_lookup *lookup = (wf_lookup *)ctx; /* ours alone: nobody else can free it */
-    wf_state *st = wf_state_of(L);
-    wf_task *t = st->current ? st->current : st->main;
+    wf_task *t = wf_woken_task(L);
     const char *host = lua_tostring(L, 1);
     if (t->cancelling || t->waiter.reason != WF_OK) {
         lookup->object.class->destroy(&lookup->object);
@@ -765,14 +808,14 @@ static const luaL_Reg meta[] = {
 
 static const luaL_Reg tcp_methods[] = {
     { "bind_ip", tcp_bind_ip },       { "connect_ip", tcp_connect_ip },
-    { "listen", tcp_listen },         { "close", wf_handle_close },
+    { "listen", tcp_listen },         { "close", wf_handle_close_method },
     { "setoption", socket_setoption }, { "settimeout", socket_settimeout },
     { "getsockname", socket_getsockname },
     { NULL, NULL },
 };
 
 static const luaL_Reg listener_methods[] = {
-    { "accept", listener_accept },     { "close", wf_handle_close },
+    { "accept", listener_accept },     { "close", wf_handle_close_method },
     { "setoption", socket_setoption }, { "settimeout", socket_settimeout },
     { "getsockname", socket_getsockname },
     { NULL, NULL },
@@ -784,7 +827,7 @@ static const luaL_Reg stream_methods[] = {
     { "shutdown", stream_shutdown },
     { "buffered", stream_buffered },
     { "linger", stream_linger },
-    { "close", wf_handle_close },
+    { "close", wf_handle_close_method },
     { "setoption", socket_setoption },
     { "settimeout", socket_settimeout },
     { "getsockname", socket_getsockname },

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "bind/task.h"
+#include "io/stream.h"
 
 #define VERSION "0.1.0"
+#define GARBAGE (8 << 10) /* KiB that may gather in a small heap */
 
 __attribute__((visibility("default"))) int luaopen_weft_core(lua_State *L);
 
@@ -152,8 +154,24 @@ int wf_handle_close(lua_State *L)
     if (object) {
         object->handle = NULL;
         object->class->release(object);
+        wf_send_now(wf_state_of(L));
     }
     return 0;
+}
+
+int wf_handle_close_method(lua_State *L)
+{
+    wf_handle_close(L);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+void wf_send_now(wf_state *st)
+{
+    if (st->turning || !st->loop)
+        return;
+    wf_stream_flush_dirty(st->loop);
+    wf_outpool_end_turn(&st->loop->env.pool);
 }
 
 /* -- the module -------------------------------------------------------------- */
@@ -161,6 +179,9 @@ int wf_handle_close(lua_State *L)
 static int close_state(lua_State *L)
 {
     wf_state *st = lua_touserdata(L, 1);
+    st->closing = true;
+    if (st->loop && !wf_loop_forked(st->loop))
+        wf_loop_drain(st->loop);
     if (st->loop)
         wf_loop_free(st->loop);
     st->loop = NULL;
@@ -184,7 +205,7 @@ static void push_codes(lua_State *L)
 static void push_state(lua_State *L)
 {
     wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);
-    *st = (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF };
+    *st = (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF, .garbage = GARBAGE };
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_state);
     lua_setfield(L, -2, "__gc");

@@ -22,9 +22,11 @@ typedef struct wf_state {
     struct wf_task *main;    /* stands for the main thread when it waits */
     size_t tasks;            /* alive */
     bool turning;            /* inside a turn of the loop */
+    bool closing;            /* the Lua state closes: no task runs any more */
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
     int cancelled;           /* registry: what task:cancel() raises */
+    int heap, garbage;       /* KiB, for the collector's pace: see task.c */
 } wf_state;
 
 /* The Lua side of an object: a userdata that either side may empty. */
@@ -62,8 +64,12 @@ void wf_handle_fill(wf_handle *handle, wf_object *object);
 wf_handle *wf_handle_check(lua_State *L);
 /* Argument arg as a handle of a named class. [-0, +0, raises] */
 wf_handle *wf_handle_arg(lua_State *L, int arg, const char *class);
-/* close, __close and __gc of every class. [-0, +0, -] */
+/* __close and __gc of every class. [-0, +0, -] */
 int wf_handle_close(lua_State *L);
+/* The method close(): the same, and true. [-0, +1, -] */
+int wf_handle_close_method(lua_State *L);
+/* Outside of a turn nobody else sends what was just queued. */
+void wf_send_now(wf_state *st);
 
 /* Seconds from an optional argument: none or nil is INFINITY. [-0, +0, raises] */
 double wf_opt_timeout(lua_State *L, int arg);

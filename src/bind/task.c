@@ -94,32 +94,38 @@ static void report(lua_State *L, wf_state *st, wf_task *t, int text)
     }
 }
 
-/* In protected mode: the traceback of a failed task, as text. */
-static int make_traceback(lua_State *L)
+/* In protected mode: an error value as text. */
+static int error_text(lua_State *L)
 {
-    lua_State *co = lua_touserdata(L, 1);
-    const char *message = lua_tostring(co, -1);
-    if (!message) {
-        message = luaL_tolstring(co, -1, NULL);
-        lua_pushstring(L, message);
-        lua_pop(co, 1);
-        message = lua_tostring(L, -1);
-    }
-    luaL_traceback(L, co, message, 0);
+    luaL_tolstring(L, 1, NULL);
     return 1;
 }
 
-static void report_failure(lua_State *L, wf_task *t)
+/* In protected mode: (thread, error value) -> its traceback. */
+static int make_traceback(lua_State *L)
+{
+    lua_State *co = lua_touserdata(L, 1);
+    lua_pushcfunction(L, error_text);
+    lua_pushvalue(L, 2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        lua_pushfstring(L, "(the error is a %s that cannot be told)", luaL_typename(L, 2));
+    luaL_traceback(L, co, lua_tostring(L, -1), 0);
+    return 1;
+}
+
+/* The error value on the top becomes its traceback. [-1, +1, -] */
+static void to_traceback(lua_State *L, lua_State *co)
 {
     lua_pushcfunction(L, make_traceback);
-    lua_pushlightuserdata(L, t->co);
-    lua_pcall(L, 1, 1, 0); /* without memory: its message is reported instead */
-    if (!lua_isstring(L, -1)) {
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, co);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK)
+        return;
+    if (!lua_isstring(L, -1)) { /* no memory */
         lua_pop(L, 1);
         lua_pushliteral(L, "a task failed");
     }
-    report(L, t->state, t, -1);
-    lua_pop(L, 1);
 }
 
 static int call_on_end(lua_State *L)
@@ -172,19 +178,39 @@ static bool is_cancel(lua_State *L, const wf_state *st, int idx)
     return same;
 }
 
+/* The error on co's top closes its variables, which may raise another one; leaves
+ * the one that counts on co's top. [-0, +0, -] */
+static void unwind(lua_State *L, wf_task *t)
+{
+    lua_State *co = t->co;
+    lua_pushvalue(co, -1);
+    lua_xmove(co, L, 1);
+    lua_pushvalue(L, -1);
+    to_traceback(L, co); /* while the frames are still there */
+    if (wf_close_thread(co, L) == LUA_OK) {
+        lua_pushvalue(L, -2); /* a thread that had not failed itself forgets it */
+        lua_xmove(L, co, 1);
+    }
+    lua_pushvalue(co, -1);
+    lua_xmove(co, L, 1); /* error, traceback, what counts */
+    t->status = is_cancel(L, t->state, -1) ? WF_TASK_CANCELLED : WF_TASK_FAILED;
+    t->results = 1;
+    if (t->status == WF_TASK_FAILED && !t->joiner && !t->watched) {
+        bool same = lua_rawequal(L, -1, -3);
+        if (!same)
+            to_traceback(L, co);
+        report(L, t->state, t, same ? -2 : -1);
+    }
+    lua_pop(L, 3);
+}
+
 static void finish(lua_State *L, wf_task *t, int status, int nresults)
 {
-    wf_state *st = t->state;
     t->results = nresults;
     t->status = WF_TASK_DONE;
-    if (status != LUA_OK) {
-        t->status = is_cancel(t->co, st, -1) ? WF_TASK_CANCELLED : WF_TASK_FAILED;
-        if (t->status == WF_TASK_FAILED && !t->joiner && !t->watched)
-            report_failure(L, t);
-        wf_close_thread(t->co, L); /* its <close> variables; leaves the error */
-        t->results = 1;
-    }
-    st->tasks--;
+    if (status != LUA_OK)
+        unwind(L, t);
+    t->state->tasks--;
     end_owned(t);
     wf_wake(&t->joiner, WF_OK);
     if (t->on_end != LUA_NOREF)
@@ -206,7 +232,7 @@ static void resume(wf_object *object)
     wf_task *t = (wf_task *)object;
     wf_state *st = t->state;
     lua_State *co = t->co, *L = st->driver;
-    if (ended(t))
+    if (!wf_waiter_woken(&t->waiter) || ended(t) || st->closing)
         return;
     int nargs = t->started ? 0 : lua_gettop(co) - 1, nresults = 0, status;
     wf_task *outer = st->current;
@@ -233,9 +259,10 @@ static void resume(wf_object *object)
 
 /* -- waiting ----------------------------------------------------------------- */
 
-static void nothing(wf_object *object)
+/* The main thread looks by itself. */
+static void main_woken(wf_object *object)
 {
-    (void)object;
+    wf_waiter_woken(&((wf_task *)object)->waiter);
 }
 
 static wf_task *task_new(wf_state *st, void (*run)(wf_object *))
@@ -266,7 +293,7 @@ static wf_task *push_new(lua_State *L, wf_state *st, void (*run)(wf_object *))
 
 static wf_task *new_main(lua_State *L, wf_state *st)
 {
-    wf_task *t = push_new(L, st, nothing);
+    wf_task *t = push_new(L, st, main_woken);
     lua_pop(L, 1);
     return t;
 }
@@ -297,11 +324,11 @@ static wf_task *waiting_party(lua_State *L, wf_state *st)
         return t;
     }
     check_fork(L, st);
+    if (st->turning && L == st->driver)
+        luaL_error(L, "weft: cannot wait in on_error or a finalizer; use weft.spawn there");
     if (t || !is_main(L))
         luaL_error(L, "weft: cannot wait in a coroutine that is not a task; start it with "
                       "weft.spawn");
-    if (st->turning)
-        luaL_error(L, "weft: cannot wait in on_error or a finalizer; use weft.spawn there");
     if (!st->main)
         st->main = new_main(L, st);
     st->main->co = L;
@@ -328,12 +355,39 @@ wf_task *wf_wait_begin(lua_State *L, double timeout)
     return t;
 }
 
+/* -- the collector's pace ------------------------------------------------------ */
+
+/*
+ * Lua collects when its heap has grown by a share of itself: a small server's heap
+ * does so with every few big messages, and is traversed each time. So after each
+ * collection a small heap is granted some garbage more before the next.
+ */
+static void pace_collector(lua_State *L, wf_state *st)
+{
+    int heap = lua_gc(L, LUA_GCCOUNT); /* KiB */
+    if (heap < st->heap && heap / 4 < st->garbage)
+        wf_gc_grant(L, st->garbage);
+    st->heap = heap;
+}
+
+/* set_garbage(bytes) -> what it was; 0: leave the collector alone */
+static int l_set_garbage(lua_State *L)
+{
+    wf_state *st = wf_state_of(L);
+    lua_Integer bytes = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, bytes >= 0 && bytes <= 1 << 30, 1, "0 to 1 GiB of garbage, in bytes");
+    lua_pushinteger(L, (lua_Integer)st->garbage * 1024);
+    st->garbage = (int)(bytes / 1024);
+    return 1;
+}
+
 static bool turn(lua_State *L, wf_state *st)
 {
     lua_State *driver = st->driver;
     st->driver = L;
     st->turning = true;
     bool more = wf_loop_turn(st->loop);
+    pace_collector(L, st);
     st->turning = false;
     st->driver = driver;
     return more;
@@ -358,10 +412,18 @@ int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx)
     return k(L, LUA_YIELD, ctx);
 }
 
-enum wf_error wf_woken(lua_State *L)
+wf_task *wf_woken_task(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
     wf_task *t = st->current ? st->current : st->main;
+    if (!t || t->co != L || t->waiter.slot)
+        luaL_error(L, "weft: a task's coroutine was resumed by something else than weft");
+    return t;
+}
+
+enum wf_error wf_woken(lua_State *L)
+{
+    wf_task *t = wf_woken_task(L);
     check_cancelled(L, t);
     return t->waiter.reason;
 }
@@ -440,18 +502,20 @@ static int leave_run(lua_State *L, wf_task *t)
 /* Runs the loop; with a main task until it has failed, or all is done. */
 static void run_loop(lua_State *L, wf_state *st, wf_task *main)
 {
-    while (st->tasks > 0 || st->loop->lingering > 0) {
+    int stuck = 0;
+    while ((st->tasks > 0 || st->loop->lingering > 0) && stuck == 0) {
         if (main && (main->status == WF_TASK_FAILED || main->status == WF_TASK_CANCELLED))
             break;
-        if (!turn(L, st) && st->tasks > 0)
-            luaL_error(L, "weft.run: %d task(s) wait and nothing is left that could wake them",
-                       (int)st->tasks);
+        if (!turn(L, st))
+            stuck = (int)st->tasks;
     }
     if (st->tasks == 0)
         return;
-    cancel_all(st->loop); /* main failed: the others' <close> variables run */
+    cancel_all(st->loop); /* so that their <close> variables run */
     for (int i = 0; i < UNWIND_TURNS && st->tasks > 0 && turn(L, st); i++)
         continue;
+    if (stuck > 0)
+        luaL_error(L, "weft.run: %d task(s) wait and nothing is left that could wake them", stuck);
 }
 
 static int l_run(lua_State *L)
@@ -585,7 +649,7 @@ static int l_on_end(lua_State *L)
     return 0;
 }
 
-/* own(handle): the connection ends with the current task */
+/* own(handle [, task]): the connection ends with that task, or the current one */
 static int l_own(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
@@ -593,7 +657,9 @@ static int l_own(lua_State *L)
     if (!h)
         h = wf_handle_arg(L, 1, "weft.stream");
     wf_task *t = st->current;
-    if (!t || !h->object)
+    if (!lua_isnoneornil(L, 2))
+        t = (wf_task *)wf_handle_arg(L, 2, TASK)->object;
+    if (!t || ended(t) || !h->object)
         return 0;
     if (t->owned)
         t->owned->owner = NULL;
@@ -638,6 +704,8 @@ static int signal_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
     wf_signal *s = (wf_signal *)ctx; /* lives as long as the loop */
+    wf_woken_task(L);
+    wf_signal_hold(s, false);
     enum wf_error e = wf_woken(L);
     if (e == WF_TIMEOUT)
         return wf_fail_timeout(L, "weft.signal");
@@ -662,6 +730,7 @@ static int l_signal(lua_State *L)
         lua_pushboolean(L, true);
         return 1;
     }
+    wf_signal_hold(s, true);
     return wf_wait(L, &s->waiter, signal_k, (lua_KContext)s);
 }
 
@@ -766,6 +835,7 @@ static const luaL_Reg functions[] = {
     { "waiting", l_waiting },
     { "deadline", l_deadline },
     { "signal", l_signal },
+    { "set_garbage", l_set_garbage },
     { "set_on_error", l_set_on_error },
     { "on_end", l_on_end },
     { "own", l_own },

@@ -48,6 +48,9 @@ wf_task *wf_wait_begin(lua_State *L, double timeout);
 int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx);
 /* In k: why it was woken; raises when the task was cancelled. [-0, +0, raises] */
 enum wf_error wf_woken(lua_State *L);
+/* In k, before wf_woken: who waited, for those with something to let go of; raises
+ * when somebody else resumed the coroutine. [-0, +0, raises] */
+wf_task *wf_woken_task(lua_State *L);
 
 /* Errors of misuse for an occupied slot: nil, message, "busy". [-0, +3, m] */
 int wf_fail_busy(lua_State *L, const char *what);

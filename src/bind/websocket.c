@@ -18,6 +18,10 @@
 /* Uservalues of a websocket. */
 enum { UV_DATA = 1, UV_REQUEST, UV_PROTOCOL, UV_COUNT = UV_PROTOCOL };
 
+/* Upvalues of its methods, behind the two that all have: the kinds as strings, so
+ * that a message costs no look-up of them. */
+enum { UP_TEXT = 3, UP_BINARY };
+
 /* -- options, compiled once per route ------------------------------------------- */
 
 static double number_field(lua_State *L, const char *name)
@@ -179,10 +183,7 @@ static int fail_ended(lua_State *L, const wf_ws *ws)
 static int push_message(lua_State *L, wf_ws *ws, const wf_message *m)
 {
     lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
-    if (m->kind == WF_OP_TEXT)
-        lua_pushliteral(L, "text");
-    else
-        lua_pushliteral(L, "binary");
+    lua_pushvalue(L, lua_upvalueindex(m->kind == WF_OP_TEXT ? UP_TEXT : UP_BINARY));
     wf_ws_received(ws);
     return 2;
 }
@@ -251,13 +252,11 @@ static int ws_messages(lua_State *L)
 
 static unsigned check_kind(lua_State *L, int arg)
 {
-    if (lua_isnoneornil(L, arg))
+    if (lua_isnoneornil(L, arg) || lua_rawequal(L, arg, lua_upvalueindex(UP_TEXT)))
         return WF_OP_TEXT;
-    const char *kind = luaL_checkstring(L, arg);
-    if (strcmp(kind, "binary") == 0)
-        return WF_OP_BINARY;
-    luaL_argcheck(L, strcmp(kind, "text") == 0, arg, "the kind is \"text\" or \"binary\"");
-    return WF_OP_TEXT;
+    if (!lua_rawequal(L, arg, lua_upvalueindex(UP_BINARY)))
+        luaL_argerror(L, arg, "the kind is \"text\" or \"binary\"");
+    return WF_OP_BINARY;
 }
 
 static int fail_utf8(lua_State *L)
@@ -268,9 +267,11 @@ static int fail_utf8(lua_State *L)
 static int send_now(lua_State *L, wf_ws *ws)
 {
     size_t n;
-    const char *data = lua_tolstring(L, 2, &n);
-    enum wf_error e = ws ? wf_ws_send(ws, check_kind(L, 3), data, n) : WF_CLOSED;
-    if (e == WF_OK) {
+    const char *data = luaL_checklstring(L, 2, &n);
+    unsigned kind = check_kind(L, 3);
+    enum wf_error e = ws ? wf_ws_send(ws, kind, data, n) : WF_CLOSED;
+    if (WF_LIKELY(e == WF_OK)) {
+        wf_send_now(wf_state_of(L));
         lua_pushboolean(L, true);
         return 1;
     }
@@ -294,10 +295,10 @@ static int send_k(lua_State *L, int status, lua_KContext ctx)
 static int ws_send(lua_State *L)
 {
     wf_ws *ws = ws_of(L);
-    luaL_checkstring(L, 2);
-    check_kind(L, 3);
     if (WF_LIKELY(!ws || !wf_ws_choked(ws) || ws->session.state != WF_SESSION_OPEN))
         return send_now(L, ws);
+    luaL_checkstring(L, 2);
+    check_kind(L, 3);
     if (ws->stream->writer)
         return wf_fail_busy(L, "send on this connection");
     wf_wait_begin(L, INFINITY);
@@ -307,8 +308,6 @@ static int ws_send(lua_State *L)
 static int ws_try_send(lua_State *L)
 {
     wf_ws *ws = ws_of(L);
-    luaL_checkstring(L, 2);
-    check_kind(L, 3);
     if (ws && wf_ws_choked(ws)) {
         lua_pushboolean(L, false);
         return 1;
@@ -397,6 +396,7 @@ static int ws_close(lua_State *L)
     luaL_argcheck(L, wf_utf8_valid((const uint8_t *)reason, n), 3, "a close reason is UTF-8");
     if (ws)
         wf_ws_close(ws, (unsigned)code, reason, n);
+    wf_send_now(wf_state_of(L));
     if (!ws || ws->ended || ws->closer || !can_wait(L)) {
         lua_pushboolean(L, true);
         return 1;
@@ -411,6 +411,7 @@ static int ws_leave(lua_State *L)
     wf_ws *ws = ws_of(L);
     if (ws)
         wf_ws_close(ws, lua_isnoneornil(L, 2) ? WF_CLOSE_NORMAL : WF_CLOSE_INTERNAL, "", 0);
+    wf_send_now(wf_state_of(L));
     return 0;
 }
 
@@ -476,6 +477,7 @@ static int publish(lua_State *L, wf_hub *hub, const wf_ws *except)
         return fail_utf8(L);
     if (e != WF_OK)
         return wf_fail(L, e, NULL);
+    wf_send_now(wf_state_of(L));
     lua_pushinteger(L, (lua_Integer)reached);
     return 1;
 }
@@ -521,6 +523,7 @@ static int hub_close(lua_State *L)
     unsigned code = (unsigned)luaL_optinteger(L, 2, WF_CLOSE_GOING_AWAY);
     const char *reason = luaL_optlstring(L, 3, "", &n);
     lua_pushinteger(L, (lua_Integer)wf_hub_close(hub_of(L), code, reason, n));
+    wf_send_now(wf_state_of(L));
     return 1;
 }
 
@@ -584,12 +587,13 @@ static int ws_tostring(lua_State *L)
 
 static const luaL_Reg meta[] = {
     { "__newindex", ws_newindex }, { "__gc", wf_handle_close },  { "__close", ws_leave },
-    { "__tostring", ws_tostring }, { "__next", next_message }, { NULL, NULL },
+    { "__tostring", ws_tostring }, { NULL, NULL },
 };
 
 static const luaL_Reg methods[] = {
     { "receive", ws_receive },
     { "messages", ws_messages },
+    { "__next", next_message },
     { "send", ws_send },
     { "try_send", ws_try_send },
     { "buffered", ws_buffered },
@@ -614,7 +618,7 @@ static const luaL_Reg hub_methods[] = {
 };
 
 static const luaL_Reg options_meta[] = { { "__gc", options_gc }, { NULL, NULL } };
-static const luaL_Reg none[] = { { NULL, NULL } };
+static const luaL_Reg no_functions[] = { { NULL, NULL } };
 
 static const luaL_Reg functions[] = {
     { "ws_options", l_ws_options },
@@ -623,6 +627,23 @@ static const luaL_Reg functions[] = {
     { "hub", l_hub },
     { NULL, NULL },
 };
+
+/* Methods with the kinds among their upvalues. */
+static void set_methods(lua_State *L, int module, const char *class, const luaL_Reg *list)
+{
+    luaL_getmetatable(L, class);
+    lua_getfield(L, -1, "__methods");
+    lua_getfield(L, module, "state");
+    lua_pushvalue(L, -3);
+    lua_pushliteral(L, "text");
+    lua_pushliteral(L, "binary");
+    luaL_setfuncs(L, list, UP_BINARY);
+    lua_getfield(L, -1, "__next"); /* the iterator is no method to call */
+    lua_setfield(L, -3, "__next");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "__next");
+    lua_pop(L, 2);
+}
 
 /* __index with the methods as a third upvalue: one look-up per call. */
 static void set_index(lua_State *L, int module)
@@ -638,9 +659,11 @@ static void set_index(lua_State *L, int module)
 
 void wf_open_websocket(lua_State *L, int module)
 {
-    wf_class_new(L, module, "ws_options", options_meta, none);
-    wf_class_new(L, module, "hub", hub_meta, hub_methods);
-    wf_class_new(L, module, "websocket", meta, methods);
+    wf_class_new(L, module, "ws_options", options_meta, no_functions);
+    wf_class_new(L, module, "hub", hub_meta, no_functions);
+    wf_class_new(L, module, "websocket", meta, no_functions);
+    set_methods(L, module, HUB, hub_methods);
+    set_methods(L, module, WEBSOCKET, methods);
     set_index(L, module);
     wf_set_functions(L, module, functions);
 }

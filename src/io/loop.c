@@ -11,6 +11,7 @@
 #include "io/stream.h"
 
 #define AGING_INTERVAL 5.0
+#define DRAIN_TIMEOUT 10.0
 
 /* How often this process has forked. The one thing that is the process's and
  * not a loop's: only the kernel's fork changes it. */
@@ -79,6 +80,23 @@ static void forget_ready(wf_loop *loop)
         object->job.queued = false;
     loop->ready = NULL;
     loop->ready_end = &loop->ready;
+}
+
+static bool has_output(const wf_loop *loop)
+{
+    for (const wf_object *o = loop->objects; o; o = o->next)
+        if (o->class == &wf_stream_class && ((const wf_stream *)o)->out.bytes > 0 &&
+            ((const wf_stream *)o)->finish != WF_FINISH_NOT)
+            return true;
+    return false;
+}
+
+void wf_loop_drain(wf_loop *loop)
+{
+    wf_stream_flush_dirty(loop);
+    double until = wf_time() + DRAIN_TIMEOUT;
+    while (has_output(loop) && wf_time() < until && wf_loop_turn(loop))
+        continue;
 }
 
 void wf_loop_free(wf_loop *loop)
@@ -153,14 +171,15 @@ static void expire(struct ev_loop *ev, ev_timer *timer, int revents)
 {
     (void)ev, (void)revents;
     wf_waiter *w = WF_CONTAINER(timer, wf_waiter, timer);
-    if (w->slot)
-        wf_wake(w->slot, WF_TIMEOUT);
+    w->late = true;
+    wf_loop_ready(w->owner);
 }
 
 void wf_waiter_init(wf_waiter *w, wf_object *owner)
 {
     *w = (wf_waiter){ .owner = owner };
     ev_timer_init(&w->timer, expire, 0., 0.);
+    ev_set_priority(&w->timer, EV_MINPRI); /* behind the sockets of the same turn */
 }
 
 void wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until)
@@ -181,8 +200,20 @@ void wf_waiter_leave(wf_waiter *w)
     if (w->slot)
         *w->slot = NULL;
     w->slot = NULL;
+    w->late = false;
     if (ev_is_active(&w->timer) || ev_is_pending(&w->timer))
         ev_timer_stop(w->owner->loop->ev, &w->timer);
+}
+
+bool wf_waiter_woken(wf_waiter *w)
+{
+    if (!w->slot)
+        return true;
+    if (!w->late)
+        return false;
+    wf_waiter_leave(w);
+    w->reason = WF_TIMEOUT;
+    return true;
 }
 
 void wf_wake(wf_waiter **slot, enum wf_error reason)

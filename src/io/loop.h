@@ -58,6 +58,7 @@ typedef struct wf_waiter {
     struct wf_waiter **slot;
     ev_timer timer;
     enum wf_error reason; /* why it was woken; WF_OK: look at your condition */
+    bool late;            /* its time is over; what else this turn brings goes first */
 } wf_waiter;
 
 struct wf_stream;
@@ -78,6 +79,8 @@ struct wf_loop {
 
 /* NULL: no memory. */
 wf_loop *wf_loop_new(void);
+/* Lets output leave that is queued on finishing streams, within bounds. */
+void wf_loop_drain(wf_loop *loop);
 /* Destroys every object first (their handles become NULL). */
 void wf_loop_free(wf_loop *loop);
 
@@ -103,6 +106,9 @@ void wf_wake(wf_waiter **slot, enum wf_error reason);
 bool wf_wake_now(wf_waiter **slot, enum wf_error reason);
 /* Ends w's wait from its own side. */
 void wf_waiter_leave(wf_waiter *w);
+/* The owner's job begins with this: false when it was queued for nothing, as w
+ * waits for something else by now. */
+bool wf_waiter_woken(wf_waiter *w);
 
 void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop,
                     void (*run)(wf_object *object));

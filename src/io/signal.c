@@ -40,10 +40,19 @@ static void on_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
 static void destroy(wf_object *object)
 {
     wf_signal *s = (wf_signal *)object;
+    ev_ref(object->loop->ev);
     ev_signal_stop(object->loop->ev, &s->watcher);
     unclaim(s->watcher.signum);
     wf_wake(&s->waiter, WF_CLOSED);
     wf_object_bury(object);
+}
+
+void wf_signal_hold(wf_signal *s, bool hold)
+{
+    if (hold)
+        ev_ref(s->object.loop->ev);
+    else
+        ev_unref(s->object.loop->ev);
 }
 
 static void nothing(wf_object *object)
@@ -77,5 +86,6 @@ wf_signal *wf_signal_get(wf_loop *loop, int number, enum wf_error *error)
     wf_object_init(&s->object, &class, loop, nothing);
     ev_signal_init(&s->watcher, on_signal, number);
     ev_signal_start(loop->ev, &s->watcher);
+    ev_unref(loop->ev);
     return s;
 }

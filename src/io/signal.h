@@ -17,6 +17,9 @@ typedef struct wf_signal {
     bool arrived; /* while nobody waited */
 } wf_signal;
 
+/* A wait begins, or ends: only then the watcher keeps the loop alive. */
+void wf_signal_hold(wf_signal *s, bool hold);
+
 /* This loop's watcher of that signal, made when first asked for and kept, so that
  * none is missed between two waits. NULL: *error is WF_BUSY (another loop has it)
  * or WF_NOMEM. */

@@ -8,8 +8,10 @@
 
 /* Messages of one connection per turn, so that no peer starves the others. */
 #define TURN_MESSAGES 1024
-/* From here on a message goes to the kernel without being copied first. */
-#define DIRECT_MIN (32u << 10)
+/* From here on a message goes to the kernel without being copied first; with more
+ * input at hand there will be more output, and small ones had better leave together. */
+#define DIRECT_MIN (8u << 10)
+#define DIRECT_ALWAYS (64u << 10)
 
 static const wf_driver driver;
 
@@ -329,7 +331,8 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
-    if (n < DIRECT_MIN || ws->session.client || !wf_stream_idle(s)) {
+    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && ws->input_left == 0);
+    if (!direct || ws->session.client || !wf_stream_idle(s)) {
         enum wf_error e = wf_session_send(&ws->session, op, data, n);
         if (e == WF_OK)
             wf_stream_touch(s);
