@@ -111,7 +111,7 @@ check-format:
 	$(Q)clang-format --dry-run -Werror $(FORMATTED)
 
 check-lua:
-	$(Q)luacheck -q $(wildcard lua spec examples bench tools/*.lua bin rockspec/*.rockspec) \
+	$(Q)luacheck --no-color -q $(wildcard lua spec examples bench tools/*.lua bin rockspec/*.rockspec) \
 	 $(shell grep -l '^.!/usr/bin/env lua' tools/* bin/* 2>/dev/null)
 
 check-layers:
