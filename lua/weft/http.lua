@@ -266,7 +266,7 @@ end
 -- between: so a thousand handshakes leave no thousand coroutines to collect.
 -- { app, token, stream, record = of its address or nil, idle = between requests }
 local worker_class = {}
-local MAX_RESTING = 32
+local MAX_RESTING = 128
 
 -- app.open counts what workers serve; the hub counts the WebSockets.
 local function leave(worker)
