@@ -21,7 +21,8 @@ end
 
 --- Both ends of one connection.
 function pair.streams()
-   local listener <close>, port = pair.listener()
+   local listener, port = pair.listener()
+   local _ <close> = listener
    local near = assert(weft.dial("127.0.0.1:" .. port))
    return near, assert(listener:accept())
 end
