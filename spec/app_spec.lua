@@ -120,6 +120,53 @@ describe("a WebSocket route", function()
       end)
    end)
 
+   it("can follow other requests on a connection, and a frame its request", function()
+      run(function()
+         local app, port = serve(function(app)
+            echo(app)
+            app:get("/", function() return 200, nil, "a page" end)
+         end, { send_timeout = 0.05 })
+         local peer = server.dial(port)
+         assert.equal("a page", peer:ask("GET", "/").body)
+         -- RFC 6455 5.7: a masked text frame, here with the mask 0
+         peer:send(server.upgrade "/ws", "\x81\x82\0\0\0\0hi")
+         assert.equal(101, peer:response().status)
+         assert.equal("\x81\2hi", peer.stream:receive(4))
+         weft.sleep(0.1) -- HTTP's time limits end where the WebSocket begins
+         peer:send "\x81\x82\0\0\0\0ho"
+         assert.equal("\x81\2ho", peer.stream:receive(4))
+         assert.equal(1, app:stats().accepted)
+      end)
+   end)
+
+   it("leaves nothing behind, however its handler ends", function()
+      local reported = server.errors(function()
+         run(function()
+            local app, port = serve(function(app)
+               app:websocket("/ws", function(ws)
+                  local message = ws:receive()
+                  if message == "raise" then error "on purpose" end
+               end)
+            end, { max_connections_per_ip = 2 })
+            for _ = 1, 5 do
+               for _, message in ipairs { "raise", "return" } do
+                  local ws = connect(port)
+                  ws:send(message)
+                  ws:receive(5)
+                  ws:close()
+               end
+            end
+            local gone = connect(port)
+            gone:close()
+            eventually(function() return app:stats().connections == 0 end)
+            connect(port)
+            connect(port)
+            assert.equal(429, (shake(port)).status)
+         end)
+      end)
+      assert.equal(5, #reported)
+   end)
+
    local refusals = {
       { { upgrade = false }, 426, "upgrade", "websocket" },
       { { upgrade = "h2c" }, 426, "upgrade", "websocket" },
@@ -391,6 +438,16 @@ describe("weft.connect", function()
          assert.truthy(message:find(row[2], 1, true), message)
       end)
    end
+
+   it("asks for \"/\" when the URL has no path (RFC 6455 3)", function()
+      run(function()
+         for query, target in pairs { [""] = "/", ["?a=b"] = "/?a=b" } do
+            local port, asked = speak "HTTP/1.1 404 No\r\n\r\n"
+            weft.connect(("ws://127.0.0.1:%d%s"):format(port, query))
+            assert.equal("GET " .. target .. " HTTP/1.1", asked:receive(5):match "^[^\n]*")
+         end
+      end)
+   end)
 
    it("takes the frame that is glued to the 101", function()
       run(function()

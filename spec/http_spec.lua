@@ -186,6 +186,20 @@ describe("a handler", function()
       assert.truthy(reported[1]:find("http_spec.lua", 1, true))
    end)
 
+   it("may raise what cannot be shown", function()
+      local reported = server.errors(function()
+         run(function()
+            local peer = serve(function(app)
+               app:get("/", function()
+                  error(setmetatable({}, { __tostring = function() error "no" end }))
+               end)
+            end)
+            assert.equal(500, peer:ask("GET", "/").status)
+         end)
+      end)
+      assert.truthy(reported[1]:find("an error object without text", 1, true))
+   end)
+
    local misuse = {
       { {}, "must return a status" },
       { { "hello" }, "must return a status" },
@@ -224,7 +238,7 @@ describe("a handler", function()
    it("whose iterator raises ends the connection without a last chunk", function()
       local reported = server.errors(function()
          run(function()
-            local peer = serve(function(app)
+            local peer, port, app = serve(function(app)
                app:get("/", function()
                   local n = 0
                   return 200, nil, function()
@@ -236,6 +250,12 @@ describe("a handler", function()
             peer:send "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
             local all, _, partial = peer.stream:receive "*a"
             assert.is_nil((all or partial):find("\r\n0\r\n", 1, true))
+            assert.equal(404, server.ask(port, "GET", "/other").status)
+            for _ = 1, 100 do
+               if app:stats().connections == 0 then return end
+               weft.sleep(0.01)
+            end
+            error "it still counts as a connection"
          end)
       end)
       assert.equal(1, #reported)

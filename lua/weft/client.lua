@@ -52,7 +52,8 @@ local function host_field(url)
 end
 
 local function request_head(url, key, lines, offered)
-   local target = url.path .. (url.query and "?" .. url.query or "")
+   -- RFC 6455 3: an empty path is "/"
+   local target = (url.path or "/") .. (url.query and "?" .. url.query or "")
    return table.concat {
       "GET ", target, " HTTP/1.1\r\nhost: ", host_field(url),
       "\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: ", key,

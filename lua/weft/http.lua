@@ -22,13 +22,15 @@ local MAX_TURNED_AWAY = 64
 -- left alone: it has to end the task.
 local function on_raise(err)
    if core.is_cancel(err) then return { cancel = err } end
-   return { text = debug.traceback(tostring(err), 2) }
+   local ok, text = pcall(tostring, err) -- its __tostring may raise
+   return { text = debug.traceback(ok and text or "(an error object without text)", 2) }
 end
 
 -- Calls the user's code: true and two results, or false and a traceback.
 local function guarded(f, ...)
    local ok, first, second = xpcall(f, on_raise, ...)
    if ok then return true, first, second end
+   if type(first) ~= "table" then return false, tostring(first) end -- not even on_raise ran
    if first.cancel ~= nil then error(first.cancel, 0) end
    return false, first.text
 end
@@ -147,22 +149,17 @@ local function with_claim(record, handler, ws)
    handler(ws)
 end
 
--- The first steps of a handler's task. A tail call leaves nothing of ours below
--- the handler; with a claim it is one frame.
-local function begin(former, handler, ws, record)
-   core.own(ws)
-   core.unpark(former)
-   if record then return with_claim(record, handler, ws) end
-   return handler(ws)
-end
-
--- Waits until the handler's task owns the connection, which is ours so far.
+-- Nothing of ours stays below the handler, or with a claim one frame. The
+-- connection ends with the handler's task from here on, no longer with ours.
 local function start_handler(worker, handler, ws)
    local app, record = worker.app, worker.record
    app.upgraded = app.upgraded + 1
-   if record then record.taken = record.taken + 1 end
-   core.spawn(begin, worker.token, handler, ws, record)
-   core.park()
+   if not record then
+      core.own(ws, core.spawn(handler, ws))
+      return
+   end
+   record.taken = record.taken + 1
+   core.own(ws, core.spawn(with_claim, record, handler, ws))
 end
 
 -- False: the connection is no longer this task's.
