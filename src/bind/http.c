@@ -344,6 +344,8 @@ static int read_head_k(lua_State *L, int status, lua_KContext woken)
             return wf_fail(L, WF_PROTOCOL, "closed within a head");
         return wf_fail_stream(L, s, "receive");
     }
+    if (!woken)
+        wf_wait_begin(L, wf_opt_timeout(L, 6));
     wf_stream_watch_read(s, true);
     return wf_wait(L, &s->reader, read_head_k, 1);
 }
@@ -357,13 +359,12 @@ static int l_read_head(lua_State *L)
         return 3;
     bool response = luaL_checkoption(L, 2, "request", kinds);
     check_limits(L);
-    double timeout = wf_opt_timeout(L, 6);
+    wf_opt_timeout(L, 6);
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");
-    lua_settop(L, 5);
+    lua_settop(L, 6);
     lua_pushboolean(L, response);
     lua_replace(L, 2);
-    wf_wait_begin(L, timeout);
     return read_head_k(L, LUA_OK, 0);
 }
 

@@ -399,13 +399,11 @@ static int push_stream(lua_State *L, int fd, const wf_peer *peer)
     return 1;
 }
 
-static int listener_accept(lua_State *L);
-
-static int accept_k(lua_State *L, int status, lua_KContext ctx)
+static int accept_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
     wf_listener *l = (wf_listener *)wf_handle_check(L)->object;
-    if (ctx && wf_woken(L) == WF_TIMEOUT)
+    if (woken && wf_woken(L) == WF_TIMEOUT)
         return wf_fail_timeout(L, "accept");
     if (!l)
         return wf_fail(L, WF_CLOSED, "the listener is closed");
@@ -415,6 +413,8 @@ static int accept_k(lua_State *L, int status, lua_KContext ctx)
         return push_stream(L, fd, &peer);
     if (fd == -2)
         return wf_fail_errno(L, l->err, "accept");
+    if (!woken)
+        wf_wait_begin(L, l->timeout);
     wf_listener_watch(l);
     return wf_wait(L, &l->acceptor, accept_k, 1);
 }
@@ -426,7 +426,6 @@ static int listener_accept(lua_State *L)
         return wf_fail(L, WF_CLOSED, "the listener is closed");
     if (l->acceptor)
         return wf_fail_busy(L, "accept");
-    wf_wait_begin(L, l->timeout);
     return accept_k(L, LUA_OK, 0);
 }
 
@@ -509,17 +508,17 @@ static int receive_end(lua_State *L, wf_stream *s, lua_KContext want)
     return fail_receive(L, s, lua_tostring(L, -2), lua_tostring(L, -1));
 }
 
-static int receive_step(lua_State *L, lua_KContext want);
+static int receive_step(lua_State *L, lua_KContext want, bool first);
 
 static int receive_k(lua_State *L, int status, lua_KContext want)
 {
     (void)status;
     if (wf_woken(L) == WF_TIMEOUT)
         return fail_receive(L, (wf_stream *)wf_handle_check(L)->object, "timeout", "timeout");
-    return receive_step(L, want);
+    return receive_step(L, want, false);
 }
 
-static int receive_step(lua_State *L, lua_KContext want)
+static int receive_step(lua_State *L, lua_KContext want, bool first)
 {
     wf_stream *s = (wf_stream *)wf_handle_check(L)->object;
     size_t n = s ? satisfied(s, want) : 0;
@@ -531,6 +530,8 @@ static int receive_step(lua_State *L, lua_KContext want)
         return receive_end(L, s, want);
     if (want < 0 && s->in.len >= s->max_receive)
         return fail_receive(L, s, "more than max_receive bytes", "too_big");
+    if (first)
+        wf_wait_begin(L, s->timeout);
     wf_stream_watch_read(s, true);
     return wf_wait(L, &s->reader, receive_k, want);
 }
@@ -567,8 +568,7 @@ static int stream_receive(lua_State *L)
     }
     if (s->reader)
         return fail_receive(L, NULL, "another task already waits in receive on this stream", "busy");
-    wf_wait_begin(L, s->timeout);
-    return receive_step(L, want);
+    return receive_step(L, want, true);
 }
 
 /* read_line(stream, max, timeout): without CRLF, bounded */
@@ -579,23 +579,23 @@ static int read_line_step(lua_State *L, wf_stream *s)
         return wf_fail(L, WF_TOO_BIG, "line longer than %d bytes", (int)max);
     if (n == 0)
         return 0;
-    lua_pushnil(L);
-    lua_replace(L, 3); /* no prefix */
     push_input(L, s, n, true);
     return 1;
 }
 
-static int read_line_k(lua_State *L, int status, lua_KContext ctx)
+static int read_line_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
     wf_stream *s = (wf_stream *)wf_handle_arg(L, 1, "weft.stream")->object;
-    if (ctx && wf_woken(L) == WF_TIMEOUT)
+    if (woken && wf_woken(L) == WF_TIMEOUT)
         return wf_fail(L, WF_TIMEOUT, "timeout");
     int n = s ? read_line_step(L, s) : 0;
     if (n > 0)
         return n;
     if (!s || s->eof || s->fd < 0)
         return wf_fail_stream(L, s, "receive");
+    if (!woken)
+        wf_wait_begin(L, wf_opt_timeout(L, 4));
     wf_stream_watch_read(s, true);
     return wf_wait(L, &s->reader, read_line_k, 1);
 }
@@ -606,11 +606,12 @@ static int l_read_line(lua_State *L)
     if (!s)
         return 3;
     luaL_checkinteger(L, 2);
-    double timeout = wf_opt_timeout(L, 3);
+    wf_opt_timeout(L, 3);
     lua_settop(L, 3);
+    lua_pushnil(L);
+    lua_insert(L, 3); /* no prefix; the timeout is argument 4 now */
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");
-    wf_wait_begin(L, timeout);
     return read_line_k(L, LUA_OK, 0);
 }
 
@@ -634,7 +635,7 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
 static int send_k(lua_State *L, int status, lua_KContext taken);
 
 /* Hands over from byte `taken` on, a mark's worth at a time. */
-static int send_step(lua_State *L, lua_KContext taken)
+static int send_step(lua_State *L, lua_KContext taken, bool first)
 {
     wf_stream *s = (wf_stream *)wf_handle_check(L)->object;
     size_t len;
@@ -643,6 +644,8 @@ static int send_step(lua_State *L, lua_KContext taken)
     while (taken < last) {
         if (!s || s->fd < 0)
             return fail_send(L, s, WF_CLOSED, taken);
+        if (s->out.bytes > WF_STREAM_HIGH && first)
+            wf_wait_begin(L, s->timeout);
         if (s->out.bytes > WF_STREAM_HIGH)
             return wf_wait(L, &s->writer, send_k, taken);
         size_t n = WF_MIN((size_t)(last - taken), WF_STREAM_HIGH);
@@ -661,7 +664,7 @@ static int send_k(lua_State *L, int status, lua_KContext taken)
     (void)status;
     if (wf_woken(L) == WF_TIMEOUT)
         return fail_send(L, (wf_stream *)wf_handle_check(L)->object, WF_TIMEOUT, taken);
-    return send_step(L, taken);
+    return send_step(L, taken, false);
 }
 
 static lua_Integer position(lua_Integer i, size_t len)
@@ -689,8 +692,7 @@ static int stream_send(lua_State *L)
         lua_insert(L, -2);
         return 4;
     }
-    wf_wait_begin(L, s->timeout);
-    return send_step(L, first - 1);
+    return send_step(L, first - 1, true);
 }
 
 static int stream_shutdown(lua_State *L)

@@ -204,6 +204,17 @@ static void unwind(lua_State *L, wf_task *t)
     lua_pop(L, 3);
 }
 
+/* Nothing to be told any more: one collection frees the coroutine, and not only
+ * the one after its handle's. */
+static void forget_thread(lua_State *L, wf_task *t)
+{
+    push_handle(L, t->state, t);
+    lua_pushnil(L);
+    lua_setiuservalue(L, -2, 1);
+    lua_pop(L, 1);
+    t->co = NULL;
+}
+
 static void finish(lua_State *L, wf_task *t, int status, int nresults)
 {
     t->results = nresults;
@@ -215,6 +226,8 @@ static void finish(lua_State *L, wf_task *t, int status, int nresults)
     wf_wake(&t->joiner, WF_OK);
     if (t->on_end != LUA_NOREF)
         tell_end(L, t);
+    if (t->results == 0)
+        forget_thread(L, t);
     drop_anchor(L, t); /* from here on only the script keeps the handle */
 }
 
@@ -393,6 +406,21 @@ static bool turn(lua_State *L, wf_state *st)
     return more;
 }
 
+static int no_op(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
+/* lua.c's Ctrl-C sets a hook, which needs some Lua call to run in. [-0, +0|1, -] */
+static bool interrupted(lua_State *L)
+{
+    if (!lua_gethook(L))
+        return false;
+    lua_pushcfunction(L, no_op);
+    return lua_pcall(L, 0, 0, 0) != LUA_OK;
+}
+
 int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx)
 {
     wf_state *st = wf_state_of(L);
@@ -403,12 +431,18 @@ int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx)
         return lua_yieldk(L, 0, ctx, k);
     }
     lua_checkstack(L, LUA_MINSTACK);
-    while (t->waiter.slot)
-        if (!turn(L, st) && t->waiter.slot) {
+    while (t->waiter.slot) {
+        bool more = turn(L, st);
+        if (interrupted(L)) {
+            wf_waiter_leave(&t->waiter);
+            return lua_error(L);
+        }
+        if (!more && t->waiter.slot) {
             wf_waiter_leave(&t->waiter);
             return luaL_error(L, "weft: this would wait for ever: nothing is left that could "
                                  "end it");
         }
+    }
     return k(L, LUA_YIELD, ctx);
 }
 
@@ -487,10 +521,10 @@ static void cancel_all(wf_loop *loop)
 /* main's results, or its error raised. [-1 (the handle), +results, raises] */
 static int leave_run(lua_State *L, wf_task *t)
 {
-    lua_State *co = t->co;
     int n = t->results;
     luaL_checkstack(L, n + 1, "too many results");
-    lua_xmove(co, L, n);
+    if (n > 0)
+        lua_xmove(t->co, L, n);
     t->results = 0;
     if (t->status == WF_TASK_DONE)
         return n;
@@ -499,23 +533,34 @@ static int leave_run(lua_State *L, wf_task *t)
 
 #define UNWIND_TURNS 1000
 
-/* Runs the loop; with a main task until it has failed, or all is done. */
-static void run_loop(lua_State *L, wf_state *st, wf_task *main)
+/* The others' <close> variables run, as far as they do not wait for long. */
+static void unwind_all(lua_State *L, wf_state *st)
 {
-    int stuck = 0;
-    while ((st->tasks > 0 || st->loop->lingering > 0) && stuck == 0) {
-        if (main && (main->status == WF_TASK_FAILED || main->status == WF_TASK_CANCELLED))
-            break;
-        if (!turn(L, st))
-            stuck = (int)st->tasks;
-    }
-    if (st->tasks == 0)
-        return;
-    cancel_all(st->loop); /* so that their <close> variables run */
+    cancel_all(st->loop);
     for (int i = 0; i < UNWIND_TURNS && st->tasks > 0 && turn(L, st); i++)
         continue;
-    if (stuck > 0)
-        luaL_error(L, "weft.run: %d task(s) wait and nothing is left that could wake them", stuck);
+}
+
+/* Runs the loop until all is done, or main has failed. [-0, +0, raises] */
+static void run_loop(lua_State *L, wf_state *st, const wf_task *main)
+{
+    while (st->tasks > 0 || st->loop->lingering > 0) {
+        bool more = turn(L, st);
+        if (interrupted(L)) {
+            unwind_all(L, st);
+            lua_error(L);
+        }
+        if (main && (main->status == WF_TASK_FAILED || main->status == WF_TASK_CANCELLED)) {
+            unwind_all(L, st);
+            return;
+        }
+        if (!more && st->tasks > 0) {
+            int stuck = (int)st->tasks;
+            unwind_all(L, st);
+            luaL_error(L, "weft.run: %d task(s) wait and nothing is left that could wake them",
+                       stuck);
+        }
+    }
 }
 
 static int l_run(lua_State *L)
@@ -740,7 +785,10 @@ static int push_outcome(lua_State *L, wf_task *t)
 {
     if (t->status == WF_TASK_CANCELLED)
         return wf_fail(L, WF_CANCELLED, "cancelled");
-    int n = t->results, base = lua_gettop(t->co) - n;
+    int n = t->results;
+    if (n == 0)
+        return 0;
+    int base = lua_gettop(t->co) - n;
     luaL_checkstack(L, n + 1, "too many results");
     lua_checkstack(t->co, 1);
     for (int i = 1; i <= n; i++) {
