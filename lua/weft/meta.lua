@@ -315,6 +315,7 @@ function tcp:settimeout(s) end
 function tcp:getsockname() end
 
 --- Closes it. Idempotent.
+---@return true
 function tcp:close() end
 
 --- A socket that listens. Closing it leaves the streams that it accepted alone.
@@ -352,6 +353,7 @@ function listener:setoption(name, value) end
 function listener:getsockname() end
 
 --- Stops listening; whoever waits in `accept` gets "closed". Idempotent.
+---@return true
 function listener:close() end
 
 --- A connected socket, both directions. One task may receive while another sends.
@@ -380,7 +382,7 @@ function stream:receive(pattern, prefix) end
 
 --- Ends one direction, after what is queued has left.
 ---@param how? "send"|"receive"|"both" default "both"
----@return integer? one 1, as LuaSocket has it
+---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
 function stream:shutdown(how) end
@@ -415,6 +417,7 @@ function stream:getsockname() end
 function stream:getpeername() end
 
 --- Closes it once what is queued has left, within bounds. Idempotent.
+---@return true
 function stream:close() end
 
 --- Closes it like `close`, but first discards for up to 2 s what the peer still sends, so that no
