@@ -82,8 +82,12 @@ local function fall_back(app, request, path, methods)
    return 404, nil, "Not Found\n"
 end
 
+-- Behind a request for a WebSocket that it did not get, a client may have sent
+-- frames already: they are not to be parsed as requests.
 local function wants_to_stay(request)
-   if request:has_token("connection", "close") then return false end
+   if request:has_token("connection", "close") or request:has_token("upgrade", "websocket") then
+      return false
+   end
    return request.version ~= "1.0" or request:has_token("connection", "keep-alive")
 end
 
