@@ -54,6 +54,7 @@ build = {
             "src/io/resolve.c",
             "src/io/signal.c",
             "src/io/stream.c",
+            "src/io/timer.c",
             "src/io/ws.c",
          },
          defines = { "_GNU_SOURCE" },

@@ -147,8 +147,8 @@ static int socket_setoption(lua_State *L)
         return wf_fail(L, WF_CLOSED, "closed");
     if (strcmp(name, "max_receive") == 0 && object->class == &wf_stream_class) {
         lua_Integer n = luaL_checkinteger(L, 3);
-        luaL_argcheck(L, n > 0, 3, "max_receive is a number of bytes, 1 or more");
-        ((wf_stream *)object)->max_receive = (size_t)n;
+        luaL_argcheck(L, n > 0 && n <= 1 << 30, 3, "max_receive is a number of bytes, 1 to 2^30");
+        ((wf_stream *)object)->max_receive = (uint32_t)n;
         lua_pushboolean(L, true);
         return 1;
     }

@@ -55,7 +55,9 @@ static void release(wf_object *object)
         destroy(object);
 }
 
-const wf_class wf_task_class = { "task", destroy, release };
+static void run(wf_object *object);
+
+const wf_class wf_task_class = { "task", destroy, release, run };
 
 /* [-0, +1, -] the handle of a live task, else nil */
 static void push_handle(lua_State *L, wf_state *st, const wf_task *t)
@@ -240,13 +242,10 @@ static void foreign_yield(lua_State *co, int nresults)
                         "a channel or a socket instead");
 }
 
-static void resume(wf_object *object)
+static void resume(wf_task *t)
 {
-    wf_task *t = (wf_task *)object;
     wf_state *st = t->state;
     lua_State *co = t->co, *L = st->driver;
-    if (!wf_waiter_woken(&t->waiter) || ended(t) || st->closing)
-        return;
     int nargs = t->started ? 0 : lua_gettop(co) - 1, nresults = 0, status;
     wf_task *outer = st->current;
     st->current = t;
@@ -272,18 +271,20 @@ static void resume(wf_object *object)
 
 /* -- waiting ----------------------------------------------------------------- */
 
-/* The main thread looks by itself. */
-static void main_woken(wf_object *object)
+/* The job. The main thread looks by itself whether it was woken. */
+static void run(wf_object *object)
 {
-    wf_waiter_woken(&((wf_task *)object)->waiter);
+    wf_task *t = (wf_task *)object;
+    if (wf_waiter_woken(&t->waiter) && t != t->state->main && !ended(t) && !t->state->closing)
+        resume(t);
 }
 
-static wf_task *task_new(wf_state *st, void (*run)(wf_object *))
+static wf_task *task_new(wf_state *st)
 {
     wf_task *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
-    wf_object_init(&t->object, &wf_task_class, st->loop, run);
+    wf_object_init(&t->object, &wf_task_class, st->loop);
     t->state = st;
     t->deadline = t->until = INFINITY;
     t->on_end = LUA_NOREF;
@@ -293,10 +294,10 @@ static wf_task *task_new(wf_state *st, void (*run)(wf_object *))
 
 /* A task with its handle, which stays anchored as long as the task lives.
  * [-0, +1 (the handle), m] */
-static wf_task *push_new(lua_State *L, wf_state *st, void (*run)(wf_object *))
+static wf_task *push_new(lua_State *L, wf_state *st)
 {
     wf_handle *h = wf_handle_new(L, TASK, 1);
-    wf_task *t = task_new(st, run);
+    wf_task *t = task_new(st);
     if (!t)
         luaL_error(L, "weft: not enough memory for a task");
     wf_handle_fill(h, &t->object);
@@ -306,7 +307,7 @@ static wf_task *push_new(lua_State *L, wf_state *st, void (*run)(wf_object *))
 
 static wf_task *new_main(lua_State *L, wf_state *st)
 {
-    wf_task *t = push_new(L, st, main_woken);
+    wf_task *t = push_new(L, st);
     lua_pop(L, 1);
     return t;
 }
@@ -425,7 +426,8 @@ int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx)
 {
     wf_state *st = wf_state_of(L);
     wf_task *t = st->current ? st->current : st->main;
-    wf_waiter_wait(&t->waiter, slot, t->until);
+    if (!wf_waiter_wait(&t->waiter, slot, t->until))
+        return luaL_error(L, "weft: not enough memory to wait");
     if (t != st->main) {
         t->waiting = true;
         return lua_yieldk(L, 0, ctx, k);
@@ -478,7 +480,7 @@ int wf_fail_timeout(lua_State *L, const char *what)
 static wf_task *spawn(lua_State *L, wf_state *st, int n)
 {
     luaL_checktype(L, -(n + 1), LUA_TFUNCTION);
-    wf_task *t = push_new(L, st, resume);
+    wf_task *t = push_new(L, st);
     t->co = lua_newthread(L);
     lua_setiuservalue(L, -2, 1);
     lua_State *co = t->co;
@@ -501,7 +503,7 @@ static int l_spawn(lua_State *L)
 
 static void cancel(wf_task *t)
 {
-    if (ended(t))
+    if (ended(t) || t == t->state->main)
         return;
     t->cancelling = true;
     if (t->waiter.slot) {
@@ -514,7 +516,7 @@ static void cancel(wf_task *t)
 static void cancel_all(wf_loop *loop)
 {
     for (wf_object *o = loop->objects; o; o = o->next)
-        if (o->class == &wf_task_class && ((wf_task *)o)->object.job.run == resume)
+        if (o->class == &wf_task_class)
             cancel((wf_task *)o);
 }
 

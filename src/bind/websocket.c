@@ -184,7 +184,7 @@ static int push_message(lua_State *L, wf_ws *ws, const wf_message *m)
 {
     lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
     lua_pushvalue(L, lua_upvalueindex(m->kind == WF_OP_TEXT ? UP_TEXT : UP_BINARY));
-    wf_ws_received(ws);
+    wf_ws_received(ws, m);
     return 2;
 }
 

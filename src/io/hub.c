@@ -258,7 +258,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "hub", destroy, destroy };
+static const wf_class class = { "hub", destroy, destroy, nothing };
 
 wf_hub *wf_hub_new(wf_loop *loop)
 {
@@ -268,7 +268,7 @@ wf_hub *wf_hub_new(wf_loop *loop)
         free(hub);
         return NULL;
     }
-    wf_object_init(&hub->object, &class, loop, nothing);
+    wf_object_init(&hub->object, &class, loop);
     hub->buckets = buckets;
     hub->nbuckets = FIRST_BUCKETS;
     return hub;

@@ -25,7 +25,9 @@ static void destroy(wf_object *object)
     wf_object_bury(object);
 }
 
-const wf_class wf_listener_class = { "listener", destroy, destroy };
+static void run(wf_object *object);
+
+const wf_class wf_listener_class = { "listener", destroy, destroy, run };
 
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
@@ -52,7 +54,7 @@ wf_listener *wf_listener_new(wf_loop *loop, int fd)
     wf_listener *l = calloc(1, sizeof *l);
     if (!l)
         return NULL;
-    wf_object_init(&l->object, &wf_listener_class, loop, run);
+    wf_object_init(&l->object, &wf_listener_class, loop);
     l->fd = fd;
     l->budget = ACCEPT_BATCH;
     l->timeout = INFINITY;

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "io/crypto.h"
 #include "io/resolve.h"
@@ -52,6 +51,7 @@ wf_loop *wf_loop_new(void)
     loop->ready_end = &loop->ready;
     loop->forks = fork_count;
     loop->now = wf_time();
+    wf_wheel_init(&loop->wheel, loop->ev, wf_stream_ring);
     ev_timer_init(&loop->aging, age, AGING_INTERVAL, AGING_INTERVAL);
     loop->aging.data = loop;
     ev_timer_start(loop->ev, &loop->aging);
@@ -65,7 +65,7 @@ static void free_dead(wf_loop *loop)
     wf_object **at = &loop->dead;
     while (*at) {
         wf_object *object = *at;
-        if (object->job.queued) {
+        if (object->queued) {
             at = &object->next;
         } else {
             *at = object->next;
@@ -76,11 +76,13 @@ static void free_dead(wf_loop *loop)
 
 static void forget_ready(wf_loop *loop)
 {
-    for (wf_object *object = loop->ready; object; object = object->job.next)
-        object->job.queued = false;
+    for (wf_object *object = loop->ready; object; object = object->next_ready)
+        object->queued = false;
     loop->ready = NULL;
     loop->ready_end = &loop->ready;
 }
+
+static void free_alarms(wf_loop *loop);
 
 static bool has_output(const wf_loop *loop)
 {
@@ -108,6 +110,8 @@ void wf_loop_free(wf_loop *loop)
     wf_resolver_free(loop->resolver);
     ev_ref(loop->ev);
     ev_timer_stop(loop->ev, &loop->aging);
+    wf_wheel_stop(&loop->wheel);
+    free_alarms(loop);
     ev_loop_destroy(loop->ev);
     wf_outpool_free(&loop->env.pool);
     wf_spares_free(&loop->env.spares);
@@ -121,10 +125,10 @@ static void run_ready(wf_loop *loop)
     loop->ready = NULL;
     loop->ready_end = &loop->ready;
     while (object) {
-        wf_object *next = object->job.next;
-        object->job.queued = false;
+        wf_object *next = object->next_ready;
+        object->queued = false;
         if (!object->dead)
-            object->job.run(object); /* may queue itself for the next turn */
+            object->class->run(object); /* may queue itself for the next turn */
         object = next;
     }
 }
@@ -150,49 +154,82 @@ bool wf_loop_forked(const wf_loop *loop)
 void wf_loop_ready(wf_object *object)
 {
     wf_loop *loop = object->loop;
-    if (object->job.queued || object->dead)
+    if (object->queued || object->dead)
         return;
-    object->job.queued = true;
-    object->job.next = NULL;
+    object->queued = true;
+    object->next_ready = NULL;
     *loop->ready_end = object;
-    loop->ready_end = &object->job.next;
-}
-
-double wf_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    loop->ready_end = &object->next_ready;
 }
 
 /* -- waiters --------------------------------------------------------------- */
 
+/* libev's timer of a waiter, apart from it: few of those that wait have one. */
+typedef struct wf_alarm {
+    ev_timer timer;
+    wf_waiter *waiter;
+    struct wf_alarm *next; /* spare */
+} wf_alarm;
+
 static void expire(struct ev_loop *ev, ev_timer *timer, int revents)
 {
     (void)ev, (void)revents;
-    wf_waiter *w = WF_CONTAINER(timer, wf_waiter, timer);
+    wf_waiter *w = WF_CONTAINER(timer, wf_alarm, timer)->waiter;
     w->late = true;
     wf_loop_ready(w->owner);
+}
+
+static bool set_alarm(wf_waiter *w, double until)
+{
+    wf_loop *loop = w->owner->loop;
+    wf_alarm *a = loop->alarms;
+    if (a)
+        loop->alarms = a->next;
+    else if (!(a = malloc(sizeof *a)))
+        return false;
+    a->waiter = w;
+    w->alarm = a;
+    ev_now_update(loop->ev);
+    ev_timer_init(&a->timer, expire, WF_MAX(0., until - wf_time()), 0.);
+    ev_set_priority(&a->timer, EV_MINPRI); /* behind the sockets of the same turn */
+    ev_timer_start(loop->ev, &a->timer);
+    return true;
+}
+
+static void clear_alarm(wf_waiter *w)
+{
+    wf_loop *loop = w->owner->loop;
+    wf_alarm *a = w->alarm;
+    if (!a)
+        return;
+    w->alarm = NULL;
+    ev_timer_stop(loop->ev, &a->timer);
+    a->next = loop->alarms;
+    loop->alarms = a;
+}
+
+static void free_alarms(wf_loop *loop)
+{
+    while (loop->alarms) {
+        wf_alarm *a = loop->alarms;
+        loop->alarms = a->next;
+        free(a);
+    }
 }
 
 void wf_waiter_init(wf_waiter *w, wf_object *owner)
 {
     *w = (wf_waiter){ .owner = owner };
-    ev_timer_init(&w->timer, expire, 0., 0.);
-    ev_set_priority(&w->timer, EV_MINPRI); /* behind the sockets of the same turn */
 }
 
-void wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until)
+bool wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until)
 {
+    if (until != INFINITY && !set_alarm(w, until))
+        return false;
     w->slot = slot;
     w->reason = WF_OK;
     *slot = w;
-    if (until == INFINITY)
-        return;
-    struct ev_loop *ev = w->owner->loop->ev;
-    ev_now_update(ev);
-    ev_timer_set(&w->timer, WF_MAX(0., until - wf_time()), 0.);
-    ev_timer_start(ev, &w->timer);
+    return true;
 }
 
 void wf_waiter_leave(wf_waiter *w)
@@ -201,8 +238,7 @@ void wf_waiter_leave(wf_waiter *w)
         *w->slot = NULL;
     w->slot = NULL;
     w->late = false;
-    if (ev_is_active(&w->timer) || ev_is_pending(&w->timer))
-        ev_timer_stop(w->owner->loop->ev, &w->timer);
+    clear_alarm(w);
 }
 
 bool wf_waiter_woken(wf_waiter *w)
@@ -233,16 +269,15 @@ bool wf_wake_now(wf_waiter **slot, enum wf_error reason)
         return false;
     wf_waiter_leave(w);
     w->reason = reason;
-    w->owner->job.run(w->owner);
+    w->owner->class->run(w->owner);
     return true;
 }
 
 /* -- objects --------------------------------------------------------------- */
 
-void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop,
-                    void (*run)(wf_object *object))
+void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop)
 {
-    *object = (wf_object){ .class = class, .loop = loop, .job.run = run };
+    *object = (wf_object){ .class = class, .loop = loop };
     object->next = loop->objects;
     if (loop->objects)
         loop->objects->prev = object;

@@ -13,6 +13,7 @@
 #include <ev.h>
 
 #include "core/session.h"
+#include "io/timer.h"
 
 /* Bytes that one connection may take from the kernel in one turn, unless a big
  * message is under way. Half of a common L2 cache is still left for the rest. */
@@ -23,19 +24,14 @@ WF_HIDDEN_BEGIN
 typedef struct wf_loop wf_loop;
 typedef struct wf_object wf_object;
 
-/* An object's turn to run: in this turn's pump, or the next one's. */
-typedef struct wf_job {
-    wf_object *next;
-    void (*run)(wf_object *object);
-    bool queued;
-} wf_job;
-
 typedef struct wf_class {
     const char *name;
     /* Lets go of everything, at once; the object is freed at the turn's end. */
     void (*destroy)(wf_object *object);
     /* The handle is gone: close in good order, then destroy. */
     void (*release)(wf_object *object);
+    /* Its job: in this turn's pump, or the next one's, after wf_loop_ready. */
+    void (*run)(wf_object *object);
 } wf_class;
 
 struct wf_object {
@@ -44,8 +40,8 @@ struct wf_object {
     wf_object *prev, *next; /* all of the loop's, or the dead */
     wf_object **handle;     /* the Lua handle's pointer at us, or NULL */
     wf_object **owner;      /* the pointer of the task whose end is our end, or NULL */
-    wf_job job;             /* not run any more once dead */
-    bool dead;
+    wf_object *next_ready;
+    bool queued, dead;
 };
 
 /*
@@ -56,10 +52,20 @@ struct wf_object {
 typedef struct wf_waiter {
     wf_object *owner; /* its job resumes the party */
     struct wf_waiter **slot;
-    ev_timer timer;
-    enum wf_error reason; /* why it was woken; WF_OK: look at your condition */
-    bool late;            /* its time is over; what else this turn brings goes first */
+    struct wf_alarm *alarm; /* while it waits for a limited time */
+    enum wf_error reason;   /* why it was woken; WF_OK: look at your condition */
+    bool late;              /* its time is over; what else this turn brings goes first */
 } wf_waiter;
+
+/* What a connection takes out of the input just received. Only one pumps at a time. */
+typedef struct wf_pump {
+    struct wf_ws *ws; /* NULL: none */
+    uint8_t *input;
+    size_t left;
+    unsigned budget; /* messages it may still deliver this turn */
+    bool has_current;
+    wf_message current; /* waits for the reader that was just woken */
+} wf_pump;
 
 struct wf_stream;
 
@@ -72,8 +78,11 @@ struct wf_loop {
     uint8_t *input;    /* the receive buffer, WF_READ_BYTES */
     size_t lingering;  /* closing in good order: the loop stays alive for these */
     struct wf_resolver *resolver;
+    wf_pump pump;
+    wf_wheel wheel;           /* the connections' timers */
+    struct wf_alarm *alarms;  /* spare ones */
     ev_timer aging;
-    double now;     /* the time of this turn */
+    double now;     /* wf_time() of this turn */
     unsigned forks; /* of the process, when the loop was made */
 };
 
@@ -93,13 +102,11 @@ bool wf_loop_turn(wf_loop *loop);
 bool wf_loop_forked(const wf_loop *loop);
 /* Queues the object's job, once. */
 void wf_loop_ready(wf_object *object);
-/* The monotonic clock, in seconds; loop->now is what it showed this turn. */
-double wf_time(void);
 
 void wf_waiter_init(wf_waiter *w, wf_object *owner);
 /* Puts w into an empty slot until woken, or until the absolute time `until`
- * (INFINITY: for ever). */
-void wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until);
+ * (INFINITY: for ever). False: no memory, it does not wait. */
+bool wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until);
 /* Takes the slot's waiter, if any, and makes it ready. */
 void wf_wake(wf_waiter **slot, enum wf_error reason);
 /* The same, and resumes it now: only from the pump. False: there was none. */
@@ -110,8 +117,7 @@ void wf_waiter_leave(wf_waiter *w);
  * waits for something else by now. */
 bool wf_waiter_woken(wf_waiter *w);
 
-void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop,
-                    void (*run)(wf_object *object));
+void wf_object_init(wf_object *object, const wf_class *class, wf_loop *loop);
 /* The owner destroyed it: off the list, its handle cleared, freed at the end of
  * the turn. Idempotent. */
 void wf_object_bury(wf_object *object);

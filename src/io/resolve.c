@@ -196,7 +196,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "lookup", destroy, destroy };
+static const wf_class class = { "lookup", destroy, destroy, nothing };
 
 wf_lookup *wf_lookup_new(wf_loop *loop, const char *host)
 {
@@ -216,7 +216,7 @@ wf_lookup *wf_lookup_new(wf_loop *loop, const char *host)
         free(l);
         return NULL;
     }
-    wf_object_init(&l->object, &class, loop, nothing);
+    wf_object_init(&l->object, &class, loop);
     l->job = j;
     ev_ref(loop->ev);
     return l;

@@ -60,7 +60,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "signal", destroy, destroy };
+static const wf_class class = { "signal", destroy, destroy, nothing };
 
 static wf_signal *find(wf_loop *loop, int number)
 {
@@ -83,7 +83,7 @@ wf_signal *wf_signal_get(wf_loop *loop, int number, enum wf_error *error)
         unclaim(number);
         return NULL;
     }
-    wf_object_init(&s->object, &class, loop, nothing);
+    wf_object_init(&s->object, &class, loop);
     ev_signal_init(&s->watcher, on_signal, number);
     ev_signal_start(loop->ev, &s->watcher);
     ev_unref(loop->ev);

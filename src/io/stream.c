@@ -22,7 +22,7 @@ static void pump(wf_object *object);
 static void destroy(wf_object *object);
 static void release(wf_object *object);
 
-const wf_class wf_stream_class = { "stream", destroy, release };
+const wf_class wf_stream_class = { "stream", destroy, release, pump };
 
 /* -- watchers: they only note what happened --------------------------------- */
 
@@ -34,9 +34,8 @@ static void on_io(struct ev_loop *ev, ev_io *io, int revents)
     wf_loop_ready(&s->object);
 }
 
-static void on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
+void wf_stream_ring(wf_timer *timer)
 {
-    (void)ev, (void)revents;
     wf_stream *s = WF_CONTAINER(timer, wf_stream, timer);
     s->events |= TIMER_BIT;
     wf_loop_ready(&s->object);
@@ -71,12 +70,11 @@ static void watch_write(wf_stream *s, bool on)
 
 void wf_stream_set_timer(wf_stream *s, double seconds)
 {
-    struct ev_loop *ev = s->object.loop->ev;
-    ev_timer_stop(ev, &s->timer);
-    if (seconds <= 0)
-        return;
-    ev_timer_set(&s->timer, seconds, 0.);
-    ev_timer_start(ev, &s->timer);
+    wf_wheel *wheel = &s->object.loop->wheel;
+    if (seconds > 0)
+        wf_timer_start(wheel, &s->timer, seconds);
+    else
+        wf_timer_stop(wheel, &s->timer);
 }
 
 /* -- life ------------------------------------------------------------------ */
@@ -86,14 +84,13 @@ wf_stream *wf_stream_new(wf_loop *loop, int fd)
     wf_stream *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    wf_object_init(&s->object, &wf_stream_class, loop, pump);
+    wf_object_init(&s->object, &wf_stream_class, loop);
     s->driver = &wf_raw_driver;
     s->fd = -1;
     s->timeout = INFINITY;
     s->low = WF_STREAM_LOW;
     s->max_receive = WF_MAX_RECEIVE;
     ev_init(&s->io, on_io);
-    ev_init(&s->timer, on_timer);
     if (fd >= 0)
         wf_stream_adopt(s, fd);
     return s;
@@ -120,7 +117,7 @@ static void close_fd(wf_stream *s)
 {
     wf_loop *loop = s->object.loop;
     ev_io_stop(loop->ev, &s->io);
-    ev_timer_stop(loop->ev, &s->timer);
+    wf_timer_stop(&loop->wheel, &s->timer);
     if (s->fd >= 0 && !s->file)
         close(s->fd);
     s->fd = -1;
@@ -322,7 +319,7 @@ static bool drain(wf_stream *s)
         ssize_t k = transmit(s, iov, n);
         if (k < 0)
             return false;
-        if (k > 0)
+        if (k > 0 && s->finish != WF_FINISH_NOT)
             s->progress = s->object.loop->now;
         wf_outq_consume(&s->out, &s->object.loop->env.pool, (size_t)k);
         s->blocked = (size_t)k < want; /* it would only say EAGAIN next */

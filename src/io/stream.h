@@ -39,7 +39,7 @@ struct wf_stream {
     void *upper;             /* the driver's */
     wf_stream *next_dirty;
     ev_io io;
-    ev_timer timer;
+    wf_timer timer;
     int fd;                  /* -1: gone */
     wf_peer peer;
     int err;                 /* errno of a failure, 0: none */
@@ -56,10 +56,12 @@ struct wf_stream {
     wf_outq out;
     wf_buffer in;            /* received, not yet asked for */
     wf_waiter *reader, *writer;
-    double timeout;          /* of each operation (settimeout); INFINITY: none */
-    size_t low;              /* the writer is woken when no more than this is queued */
-    size_t max_receive;      /* bytes that "*l" and "*a" may gather */
-    double progress;         /* when output last left, while finishing */
+    union {
+        double timeout;  /* of each operation (settimeout); INFINITY: none */
+        double progress; /* while finishing: when output last left */
+    };
+    uint32_t low;         /* the writer is woken when no more than this is queued */
+    uint32_t max_receive; /* bytes that "*l" and "*a" may gather */
 };
 
 #define WF_STREAM_HIGH (64u << 10)
@@ -78,6 +80,8 @@ long wf_stream_read(wf_stream *s, void *p, size_t n);
 void wf_stream_watch_read(wf_stream *s, bool on);
 /* Starts (or with 0 stops) the timer. */
 void wf_stream_set_timer(wf_stream *s, double seconds);
+/* The loop's wheel rings for one. */
+void wf_stream_ring(wf_timer *timer);
 
 /* Bytes were queued: they leave at the end of the turn. */
 void wf_stream_touch(wf_stream *s);

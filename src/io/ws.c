@@ -25,34 +25,41 @@ void wf_ws_options_unref(wf_ws_options *options)
 
 static bool inbox_has_room(const wf_ws *ws)
 {
-    return ws->inbox_messages < ws->options->inbox_messages &&
-           ws->inbox_bytes < ws->options->inbox_bytes;
+    const wf_inbox *in = ws->inbox;
+    return !in ? ws->options->inbox_messages > 0
+               : in->messages < ws->options->inbox_messages &&
+                     in->bytes < ws->options->inbox_bytes;
 }
 
 static bool inbox_put(wf_ws *ws, const wf_message *m)
 {
     wf_inbox_message *im = malloc(sizeof *im + m->len);
-    if (!im)
+    if (im && !ws->inbox && (ws->inbox = malloc(sizeof *ws->inbox)))
+        *ws->inbox = (wf_inbox){ NULL, &ws->inbox->first, 0, 0 };
+    if (!im || !ws->inbox) {
+        free(im);
         return false;
-    im->next = NULL;
-    im->len = m->len;
-    im->kind = m->kind;
+    }
+    *im = (wf_inbox_message){ NULL, m->len, m->kind };
     if (m->len > 0)
         memcpy(im->data, m->data, m->len);
-    *ws->inbox_end = im;
-    ws->inbox_end = &im->next;
-    ws->inbox_messages++;
-    ws->inbox_bytes += m->len;
+    *ws->inbox->end = im;
+    ws->inbox->end = &im->next;
+    ws->inbox->messages++;
+    ws->inbox->bytes += m->len;
     return true;
 }
 
 static void inbox_drop(wf_ws *ws)
 {
-    wf_inbox_message *im = ws->inbox;
-    if (!(ws->inbox = im->next))
-        ws->inbox_end = &ws->inbox;
-    ws->inbox_messages--;
-    ws->inbox_bytes -= im->len;
+    wf_inbox *in = ws->inbox;
+    wf_inbox_message *im = in->first;
+    in->messages--;
+    in->bytes -= im->len;
+    if (!(in->first = im->next)) {
+        free(in);
+        ws->inbox = NULL;
+    }
     free(im);
 }
 
@@ -158,7 +165,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-const wf_class wf_ws_class = { "websocket", destroy, release };
+const wf_class wf_ws_class = { "websocket", destroy, release, nothing };
 
 /* -- input ----------------------------------------------------------------- */
 
@@ -167,7 +174,7 @@ static void take_pong(wf_ws *ws, const wf_message *m)
     if (ws->ping_sent <= 0 || m->len != sizeof ws->ping_id ||
         memcmp(m->data, &ws->ping_id, sizeof ws->ping_id) != 0)
         return; /* unasked (RFC 6455 5.5.3), or an old one */
-    ws->latency = wf_time() - ws->ping_sent;
+    ws->latency = (float)(wf_time() - ws->ping_sent);
     ws->ping_sent = 0;
     wf_wake(&ws->pinger, WF_OK);
 }
@@ -175,11 +182,13 @@ static void take_pong(wf_ws *ws, const wf_message *m)
 /* Pulls the next message out of the input under way. */
 static bool pull(wf_ws *ws, wf_message *m)
 {
+    wf_pump *pump = &ws->object.loop->pump;
     for (;;) {
         if (ws->ended)
             return false;
-        switch (wf_session_next(&ws->session, &ws->input, &ws->input_left, m)) {
+        switch (wf_session_next(&ws->session, &pump->input, &pump->left, m)) {
         case WF_EVENT_MESSAGE:
+            pump->budget--;
             return true;
         case WF_EVENT_PONG:
             take_pong(ws, m);
@@ -204,25 +213,31 @@ static bool nobody_listens(const wf_ws *ws)
     return !ws->reader && ws->session.state == WF_SESSION_CLOSE_SENT;
 }
 
+/* True when a task took it; the main thread, or a cancelled task, does not. */
+static bool hand_over(wf_ws *ws, const wf_message *m)
+{
+    wf_pump *pump = &ws->object.loop->pump;
+    if (!ws->reader)
+        return false;
+    pump->current = *m;
+    pump->has_current = true;
+    wf_wake_now(&ws->reader, WF_OK);
+    bool taken = !pump->has_current;
+    pump->has_current = false;
+    return taken;
+}
+
 static void deliver(wf_ws *ws)
 {
+    const wf_pump *pump = &ws->object.loop->pump;
     wf_message m;
-    while (ws->budget > 0) {
+    while (pump->budget > 0) {
         if (!ws->reader && !nobody_listens(ws) && !inbox_has_room(ws))
             break;
         if (!pull(ws, &m))
             break;
-        ws->budget--;
-        if (nobody_listens(ws))
+        if (nobody_listens(ws) || hand_over(ws, &m))
             continue;
-        if (ws->reader) {
-            ws->current = m;
-            ws->has_current = true;
-            wf_wake_now(&ws->reader, WF_OK);
-            if (!ws->has_current)
-                continue;
-            ws->has_current = false; /* the main thread, or a task that was cancelled */
-        }
         if (!inbox_put(ws, &m)) {
             fail(ws, WF_CLOSE_INTERNAL, "out of memory");
             break;
@@ -233,37 +248,35 @@ static void deliver(wf_ws *ws)
 /* Keeps what could not be delivered, and stops reading until it can. */
 static void stash(wf_ws *ws)
 {
+    const wf_pump *pump = &ws->object.loop->pump;
     wf_stream *s = ws->stream;
-    bool ours = s->in.data && ws->input >= s->in.data && ws->input <= s->in.data + s->in.len;
+    bool ours = s->in.data && pump->input >= s->in.data && pump->input <= s->in.data + s->in.len;
     if (ours) {
-        wf_buffer_consume(&s->in, s->in.len - ws->input_left);
-    } else if (!wf_buffer_append(&s->in, ws->input, ws->input_left)) {
+        wf_buffer_consume(&s->in, s->in.len - pump->left);
+    } else if (!wf_buffer_append(&s->in, pump->input, pump->left)) {
         fail(ws, WF_CLOSE_INTERNAL, "out of memory");
         return;
     }
     if (s->in.len == 0)
         wf_buffer_free(&s->in);
     ws->paused = s->in.len > 0;
-    if (ws->paused && ws->budget == 0)
+    if (ws->paused && pump->budget == 0)
         wf_loop_ready(&s->object);
     wf_stream_watch_read(s, !ws->paused);
 }
 
 static void take_input(wf_ws *ws, uint8_t *p, size_t n)
 {
-    ws->input = p;
-    ws->input_left = n;
-    ws->budget = TURN_MESSAGES;
-    ws->pumping = true;
+    wf_pump *pump = &ws->object.loop->pump;
+    *pump = (wf_pump){ .ws = ws, .input = p, .left = n, .budget = TURN_MESSAGES };
     deliver(ws);
-    ws->pumping = false;
-    if (!ws->ended && ws->stream && (ws->input_left > 0 || ws->paused))
+    if (!ws->ended && ws->stream && (pump->left > 0 || ws->paused))
         stash(ws);
-    ws->input = NULL;
-    ws->input_left = 0;
+    *pump = (wf_pump){ 0 };
 }
 
-static void read_input(wf_ws *ws)
+/* One read. True when it filled its room: there is more. */
+static bool read_some(wf_ws *ws)
 {
     wf_stream *s = ws->stream;
     uint8_t *p;
@@ -279,11 +292,21 @@ static void read_input(wf_ws *ws)
         wf_stream_finish(s, WF_FINISH_CLOSE);
     }
     if (k <= 0)
-        return;
+        return false;
     ws->received = s->object.loop->now;
     if (direct)
         wf_session_filled(&ws->session, (size_t)k);
     take_input(ws, p, direct ? 0 : (size_t)k);
+    return (size_t)k == room && !direct;
+}
+
+/* A big message goes on at once, while what came of it is in the cache. */
+static void read_input(wf_ws *ws)
+{
+    uint8_t *p;
+    if (read_some(ws) && ws->stream && !ws->ended && !ws->paused &&
+        wf_session_window(&ws->session, &p) > 0)
+        read_some(ws);
 }
 
 static void readable(wf_stream *s, bool ready)
@@ -299,28 +322,29 @@ static void readable(wf_stream *s, bool ready)
 
 enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m)
 {
-    if (ws->has_current) {
-        *m = ws->current;
-        ws->has_current = false;
+    wf_pump *pump = &ws->object.loop->pump;
+    bool pumping = pump->ws == ws;
+    if (pumping && pump->has_current) {
+        *m = pump->current;
+        pump->has_current = false;
         return WF_OK;
     }
     if (ws->inbox) {
-        *m = (wf_message){ ws->inbox->data, ws->inbox->len, ws->inbox->kind };
+        const wf_inbox_message *im = ws->inbox->first;
+        *m = (wf_message){ im->data, im->len, im->kind };
         return WF_OK;
     }
-    if (ws->pumping && ws->budget > 0 && pull(ws, m)) {
-        ws->budget--;
+    if (pumping && pump->budget > 0 && pull(ws, m))
         return WF_OK;
-    }
     return ws->ended ? WF_CLOSED : WF_BUSY;
 }
 
-void wf_ws_received(wf_ws *ws)
+void wf_ws_received(wf_ws *ws, const wf_message *m)
 {
-    if (!ws->inbox || ws->has_current)
+    if (!ws->inbox || m->data != ws->inbox->first->data)
         return;
     inbox_drop(ws);
-    if (ws->paused && ws->stream && !ws->pumping)
+    if (ws->paused && ws->stream && ws->object.loop->pump.ws != ws)
         wf_loop_ready(&ws->stream->object);
 }
 
@@ -331,7 +355,7 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
-    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && ws->input_left == 0);
+    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && s->object.loop->pump.left == 0);
     if (!direct || ws->session.client || !wf_stream_idle(s)) {
         enum wf_error e = wf_session_send(&ws->session, op, data, n);
         if (e == WF_OK)
@@ -445,17 +469,16 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
     wf_ws *ws = calloc(1, sizeof *ws);
     if (!ws)
         return NULL;
-    wf_object_init(&ws->object, &wf_ws_class, loop, nothing);
+    wf_object_init(&ws->object, &wf_ws_class, loop);
     ws->stream = s;
     ws->options = options;
     options->refs++;
-    ws->inbox_end = &ws->inbox;
     ws->latency = -1;
     ws->received = ws->beat = loop->now;
     wf_session_init(&ws->session, &loop->env, &s->out, client, &options->limits);
     s->driver = &driver;
     s->upper = ws;
-    s->low = options->low;
+    s->low = (uint32_t)WF_MIN(options->low, UINT32_MAX);
     if (s->object.owner) { /* the task that owned the stream owns the connection now */
         *s->object.owner = &ws->object;
         ws->object.owner = s->object.owner;

@@ -34,30 +34,28 @@ typedef struct wf_inbox_message {
     uint8_t data[];
 } wf_inbox_message;
 
+/* What came before anybody asked; exists only while it holds something. */
+typedef struct wf_inbox {
+    wf_inbox_message *first, **end;
+    size_t bytes;
+    uint32_t messages;
+} wf_inbox;
+
 typedef struct wf_ws {
     wf_object object;
     wf_stream *stream; /* NULL: gone */
     wf_ws_options *options;
     wf_session session;
-    /* input */
-    uint8_t *input; /* during the pump: what is not looked at yet */
-    size_t input_left;
-    uint16_t budget;  /* messages that may still be delivered this turn */
-    bool pumping;     /* input may be pulled */
-    bool has_current; /* current waits for the reader that was just woken */
-    bool paused;      /* reading stopped: the inbox is full */
-    wf_message current;
-    wf_inbox_message *inbox, **inbox_end;
-    size_t inbox_bytes;
-    uint32_t inbox_messages;
+    wf_inbox *inbox; /* NULL: empty */
     wf_waiter *reader, *closer, *pinger;
     /* heartbeat */
     double received;  /* when bytes last came */
     double ping_sent; /* the last ping, for its latency; 0: it was answered */
     double beat;      /* when the heartbeat last sent one */
     double silent;    /* the first beat since bytes last came */
-    double latency;   /* of the last answered ping; negative: none yet */
+    float latency;    /* of the last answered ping; negative: none yet */
     uint32_t ping_id;
+    bool paused; /* reading stopped: the inbox is full */
     /* the end */
     bool ended;       /* nothing more will be received, nothing can be sent */
     bool clean;       /* both sides sent their close */
@@ -80,8 +78,8 @@ void wf_ws_begin(wf_ws *ws);
  * WF_OK. WF_BUSY: none yet, wait in ws->reader. WF_CLOSED: none will come.
  */
 enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m);
-/* Frees what wf_ws_receive handed out from the inbox. */
-void wf_ws_received(wf_ws *ws);
+/* Frees the message that wf_ws_receive handed out, if it was in the inbox. */
+void wf_ws_received(wf_ws *ws, const wf_message *m);
 
 /* Output is over the high mark: wait in ws->stream->writer before sending. */
 static inline bool wf_ws_choked(const wf_ws *ws)
