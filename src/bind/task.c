@@ -11,6 +11,9 @@
 
 #define TASK "weft.task"
 
+/* Uservalues of a task's handle. */
+enum { UV_THREAD = 1, UV_OWNED, UV_COUNT = UV_OWNED };
+
 /* -- ending ------------------------------------------------------------------ */
 
 /* [-0, +0, m] anchors[key] = the value at idx, or nil */
@@ -212,7 +215,7 @@ static void forget_thread(lua_State *L, wf_task *t)
 {
     push_handle(L, t->state, t);
     lua_pushnil(L);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, UV_THREAD);
     lua_pop(L, 1);
     t->co = NULL;
 }
@@ -296,7 +299,7 @@ static wf_task *task_new(wf_state *st)
  * [-0, +1 (the handle), m] */
 static wf_task *push_new(lua_State *L, wf_state *st)
 {
-    wf_handle *h = wf_handle_new(L, TASK, 1);
+    wf_handle *h = wf_handle_new(L, TASK, UV_COUNT);
     wf_task *t = task_new(st);
     if (!t)
         luaL_error(L, "weft: not enough memory for a task");
@@ -482,7 +485,7 @@ static wf_task *spawn(lua_State *L, wf_state *st, int n)
     luaL_checktype(L, -(n + 1), LUA_TFUNCTION);
     wf_task *t = push_new(L, st);
     t->co = lua_newthread(L);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, UV_THREAD);
     lua_State *co = t->co;
     lua_insert(L, -(n + 2));
     luaL_checkstack(co, n + 1, "too many arguments");
@@ -696,7 +699,8 @@ static int l_on_end(lua_State *L)
     return 0;
 }
 
-/* own(handle [, task]): the connection ends with that task, or the current one */
+/* own(handle [, task]): the connection ends with that task, or the current one, and
+ * not before: the task keeps the handle. */
 static int l_own(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
@@ -714,6 +718,9 @@ static int l_own(lua_State *L)
         *h->object->owner = NULL;
     t->owned = h->object;
     h->object->owner = &t->owned;
+    push_handle(L, st, t);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, UV_OWNED);
     return 0;
 }
 
