@@ -394,6 +394,20 @@ describe("ws:messages", function()
    end)
 end)
 
+describe("ws:messages, too,", function()
+   both("is for one task at a time", function(ws, c)
+      local first = weft.spawn(ws.receive, ws, 5)
+      weft.sleep(0)
+      local ok, message = pcall(function()
+         for _ in ws:messages() do error "not its message" end
+      end)
+      assert.is_false(ok) -- ending the loop would say that the connection is closed
+      assert.truthy(message:find("another task", 1, true), message)
+      c:text "for the first"
+      assert.equal("for the first", first:join(5))
+   end)
+end)
+
 describe("ws:receive", function()
    both("may time out and go on, also in the middle of a message", function(ws, c)
       local message, why, code = ws:receive(0.01)
@@ -451,6 +465,20 @@ describe("ws:send", function()
       assert.is_true(ws:send("grüß", "text"))
       assert.equal("\xff", c:take "binary")
       assert.equal("grüß", c:take "text")
+   end)
+
+   both("judges text by what it is, not by where it came from", function(ws, c)
+      for _, good in ipairs { "fine", ("grüß "):rep(1000) } do
+         c:text(good)
+         local text = ws:receive(5)
+         assert.is_true(ws:send(text))
+         assert.equal(good, c:take "text")
+         for _, bad in ipairs { "\xff" .. text, text .. "\xc3", text:sub(1, -3) .. "\xff\xff" } do
+            assert.equal("utf8", (select(3, ws:send(bad))))
+            c:binary(bad)
+            assert.equal("utf8", (select(3, ws:send((ws:receive(5))))))
+         end
+      end
    end)
 
    both("keeps the order of tasks and kinds", function(ws, c)

@@ -93,6 +93,24 @@ describe("a server", function()
       end)
    end)
 
+   it("takes it behind other requests on the same connection", function()
+      run(function()
+         local app = server.app()
+         app:websocket("/ws", raw.echo)
+         app:get("/", function() return 200, nil, "page" end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local page = "GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+         local c = raw.dial(port)
+         c:send(page, page, request(), c:pack { payload = "pipelined" })
+         for _ = 1, 2 do
+            assert.truthy(c:read_head():find "^HTTP/1.1 200 ")
+            assert.equal("page", c.stream:receive(4))
+         end
+         assert.truthy(c:read_head():find "^HTTP/1.1 101 ")
+         assert.equal("pipelined", c:take "text")
+      end)
+   end)
+
    it("takes a request byte by byte, and frames that come the same way", function()
       run(function()
          local port = raw.app(raw.echo)
@@ -463,6 +481,23 @@ describe("a client", function()
             cut = cut + 1
          end
       end, 30)
+   end)
+
+   it("gets what a server says that hangs up at once", function()
+      run(function()
+         local close = raw.frame { op = "close", payload = raw.close_body(4001) }
+         for _, goodbye in ipairs { close, "" } do
+            local ws = assert(connect_to(function(c, key)
+               c:send(raw.answer(key), raw.frame { payload = "hello" },
+                  raw.frame { payload = ("x"):rep(300000) }, goodbye)
+               c:close()
+            end))
+            assert.equal("hello", ws:receive(5))
+            assert.equal(300000, #ws:receive(5))
+            assert.is_nil((ws:receive(5)))
+            assert.equal(goodbye == "" and 1006 or 4001, (ws:closed()))
+         end
+      end)
    end)
 
    it("takes an answer byte by byte", function()

@@ -226,6 +226,9 @@ function raw.dial(port)
    return new(assert(weft.dial("127.0.0.1:" .. port)), true)
 end
 
+--- For a stream that was made in another way.
+function raw.adopt(stream) return new(stream, true) end
+
 --- After the handshake. changes: as for server.upgrade.
 function raw.connect(port, path, changes)
    local c = raw.dial(port)

@@ -80,23 +80,6 @@ static void two_sessions_understand_each_other(void)
     }
 }
 
-static void bad_text_is_not_sent(void)
-{
-    static const char *const bad[] = { "\xFF", "a\xCE", "\xED\xA0\x80", "\xC0\x80" };
-    rig r;
-    rig_init(&r, false, NULL);
-    for (size_t i = 0; i < 4; i++) {
-        size_t n = strlen(bad[i]);
-        CHECK_INT(wf_session_send(&r.s, WF_OP_TEXT, bad[i], n), WF_UTF8);
-        CHECK_INT(r.out.bytes, 0);
-        CHECK_INT(wf_session_send(&r.s, WF_OP_BINARY, bad[i], n), WF_OK);
-        wf_outq_clear(&r.out, &r.env.pool);
-    }
-    CHECK_INT(wf_session_send(&r.s, WF_OP_TEXT, "fine", 4), WF_OK);
-    CHECK_SAID(&r, "text 'fine'");
-    rig_free(&r);
-}
-
 /* The header alone, for a message that goes to the kernel from where it lies. */
 static void the_header_of_a_big_message(void)
 {
@@ -504,7 +487,6 @@ int main(void)
     static const test_case cases[] = {
         { "messages of every size", messages_of_every_size },
         { "two sessions understand each other", two_sessions_understand_each_other },
-        { "bad text is not sent", bad_text_is_not_sent },
         { "the header of a big message", the_header_of_a_big_message },
         { "keys come from the source", keys_come_from_the_source },
         { "control frames are masked too", control_frames_are_masked_too },
