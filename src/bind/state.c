@@ -9,7 +9,7 @@
 #include "io/stream.h"
 
 #define VERSION "0.1.0"
-#define GARBAGE (8 << 10) /* KiB that may gather in a small heap */
+#define GARBAGE (4 << 10) /* KiB that may gather in a small heap */
 
 __attribute__((visibility("default"))) int luaopen_weft_core(lua_State *L);
 
@@ -215,6 +215,8 @@ static void push_state(lua_State *L)
         luaL_error(L, "weft: not enough memory for an event loop");
     lua_newtable(L);
     st->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushliteral(L, "");
+    st->text_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 int luaopen_weft_core(lua_State *L)

@@ -27,6 +27,9 @@ typedef struct wf_state {
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
     int cancelled;           /* registry: what task:cancel() raises */
     int heap, garbage;       /* KiB, for the collector's pace: see task.c */
+    size_t received;         /* bytes of messages since its last collection */
+    const char *text;        /* the last long text received, kept in */
+    int text_ref;            /* the registry */
 } wf_state;
 
 /* The Lua side of an object: a userdata that either side may empty. */

@@ -376,14 +376,19 @@ wf_task *wf_wait_begin(lua_State *L, double timeout)
 
 /*
  * Lua collects when its heap has grown by a share of itself: a small server's heap
- * does so with every few big messages, and is traversed each time. So after each
- * collection a small heap is granted some garbage more before the next.
+ * does so with every few messages, and is traversed each time. So after each
+ * collection a small heap is granted as much garbage more as the messages made
+ * since the last one, up to a bound.
  */
 static void pace_collector(lua_State *L, wf_state *st)
 {
     int heap = lua_gc(L, LUA_GCCOUNT); /* KiB */
-    if (heap < st->heap && heap / 4 < st->garbage)
-        wf_gc_grant(L, st->garbage);
+    if (heap < st->heap && heap / 4 < st->garbage) {
+        int made = (int)WF_MIN(2 * st->received / 1024, (size_t)st->garbage);
+        if (made > 0)
+            wf_gc_grant(L, made);
+        st->received = 0;
+    }
     st->heap = heap;
 }
 

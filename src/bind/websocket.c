@@ -180,9 +180,32 @@ static int fail_ended(lua_State *L, const wf_ws *ws)
                    lua_tostring(L, -1));
 }
 
+/*
+ * A long text that was just received is known to be UTF-8, and is often what is sent
+ * next: keep the last one, so that its pointer proves what it is. A short one is
+ * checked again more cheaply.
+ */
+#define KNOWN_MIN 1024
+
+static void remember_text(lua_State *L, wf_state *st)
+{
+    st->text = lua_tostring(L, -1);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, st->text_ref);
+}
+
+static bool is_utf8(const wf_state *st, const char *p, size_t n)
+{
+    return p == st->text || wf_utf8_valid((const uint8_t *)p, n);
+}
+
 static int push_message(lua_State *L, wf_ws *ws, const wf_message *m)
 {
+    wf_state *st = wf_state_of(L);
     lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
+    st->received += m->len;
+    if (m->len >= KNOWN_MIN && m->kind == WF_OP_TEXT)
+        remember_text(L, st);
     lua_pushvalue(L, lua_upvalueindex(m->kind == WF_OP_TEXT ? UP_TEXT : UP_BINARY));
     wf_ws_received(ws, m);
     return 2;
@@ -269,14 +292,14 @@ static int send_now(lua_State *L, wf_ws *ws)
     size_t n;
     const char *data = luaL_checklstring(L, 2, &n);
     unsigned kind = check_kind(L, 3);
+    if (kind == WF_OP_TEXT && !is_utf8(wf_state_of(L), data, n))
+        return fail_utf8(L);
     enum wf_error e = ws ? wf_ws_send(ws, kind, data, n) : WF_CLOSED;
     if (WF_LIKELY(e == WF_OK)) {
         wf_send_now(wf_state_of(L));
         lua_pushboolean(L, true);
         return 1;
     }
-    if (e == WF_UTF8)
-        return fail_utf8(L);
     return e == WF_CLOSED ? fail_ended(L, ws) : wf_fail(L, e, NULL);
 }
 
@@ -472,9 +495,10 @@ static int publish(lua_State *L, wf_hub *hub, const wf_ws *except)
     size_t n, len, reached;
     const char *topic = check_topic(L, 2, &n);
     const char *data = luaL_checklstring(L, 3, &len);
-    enum wf_error e = wf_hub_publish(hub, topic, n, check_kind(L, 4), data, len, except, &reached);
-    if (e == WF_UTF8)
+    unsigned kind = check_kind(L, 4);
+    if (kind == WF_OP_TEXT && !is_utf8(wf_state_of(L), data, len))
         return fail_utf8(L);
+    enum wf_error e = wf_hub_publish(hub, topic, n, kind, data, len, except, &reached);
     if (e != WF_OK)
         return wf_fail(L, e, NULL);
     wf_send_now(wf_state_of(L));

@@ -67,11 +67,13 @@ void wf_spares_give(wf_spares *spares, wf_buffer *b)
     wf_buffer_free(b);
 }
 
-void wf_spares_age(wf_spares *spares)
+bool wf_spares_age(wf_spares *spares)
 {
-    if (!spares->used)
+    bool unused = !spares->used && spares->slot[0].data;
+    if (unused)
         wf_spares_free(spares);
     spares->used = false;
+    return unused;
 }
 
 void wf_spares_free(wf_spares *spares)

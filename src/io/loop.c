@@ -2,6 +2,9 @@
 #include "io/loop.h"
 
 #include <math.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -11,6 +14,8 @@
 
 #define AGING_INTERVAL 5.0
 #define DRAIN_TIMEOUT 10.0
+#define KEEP_BLOCK (4 << 20)
+#define KEEP_MEMORY (16 << 20)
 
 /* How often this process has forked. The one thing that is the process's and
  * not a loop's: only the kernel's fork changes it. */
@@ -21,22 +26,47 @@ static void count_fork(void)
     fork_count++;
 }
 
-static void watch_forks(void)
+
+/* glibc gives a big block back to the kernel as soon as it is freed, and takes it
+ * anew page by page for the next big message. Let some memory stay; what the user
+ * has chosen in the environment is left alone. */
+static void keep_memory(void)
 {
-    pthread_atfork(NULL, NULL, count_fork);
+#ifdef __GLIBC__
+    if (getenv("GLIBC_TUNABLES") || getenv("MALLOC_TRIM_THRESHOLD_") ||
+        getenv("MALLOC_MMAP_THRESHOLD_"))
+        return;
+    mallopt(M_MMAP_THRESHOLD, KEEP_BLOCK);
+    mallopt(M_TRIM_THRESHOLD, KEEP_MEMORY);
+#endif
 }
 
+static void give_memory_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+/* Once big messages have ceased, what they needed goes. */
 static void age(struct ev_loop *ev, ev_timer *timer, int revents)
 {
     (void)ev, (void)revents;
     wf_loop *loop = timer->data;
-    wf_spares_age(&loop->env.spares);
+    if (wf_spares_age(&loop->env.spares))
+        give_memory_back();
+}
+
+static void prepare_process(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+    keep_memory();
 }
 
 wf_loop *wf_loop_new(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
+    pthread_once(&once, prepare_process);
     wf_loop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return NULL;

@@ -8,6 +8,10 @@
 
 /* Messages of one connection per turn, so that no peer starves the others. */
 #define TURN_MESSAGES 1024
+/* A big message's bytes are read in pieces that stay in the cache until they are
+ * unmasked, a few of them per turn. */
+#define WINDOW_BYTES (512u << 10)
+#define TURN_WINDOWS 4
 /* From here on a message goes to the kernel without being copied first; with more
  * input at hand there will be more output, and small ones had better leave together. */
 #define DIRECT_MIN (8u << 10)
@@ -282,7 +286,9 @@ static bool read_some(wf_ws *ws)
     uint8_t *p;
     size_t room = wf_session_window(&ws->session, &p);
     bool direct = room > 0;
-    if (!direct) {
+    if (direct) {
+        room = WF_MIN(room, WINDOW_BYTES);
+    } else {
         p = s->object.loop->input;
         room = WF_READ_BYTES;
     }
@@ -297,16 +303,16 @@ static bool read_some(wf_ws *ws)
     if (direct)
         wf_session_filled(&ws->session, (size_t)k);
     take_input(ws, p, direct ? 0 : (size_t)k);
-    return (size_t)k == room && !direct;
+    return (size_t)k == room;
 }
 
 /* A big message goes on at once, while what came of it is in the cache. */
 static void read_input(wf_ws *ws)
 {
     uint8_t *p;
-    if (read_some(ws) && ws->stream && !ws->ended && !ws->paused &&
-        wf_session_window(&ws->session, &p) > 0)
-        read_some(ws);
+    for (int i = 0; i < TURN_WINDOWS && read_some(ws); i++)
+        if (!ws->stream || ws->ended || ws->paused || wf_session_window(&ws->session, &p) == 0)
+            break;
 }
 
 static void readable(wf_stream *s, bool ready)
@@ -364,8 +370,6 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     }
     if (ws->session.state != WF_SESSION_OPEN)
         return WF_CLOSED;
-    if (op == WF_OP_TEXT && !wf_utf8_valid(data, n))
-        return WF_UTF8;
     uint8_t head[WF_FRAME_HEAD_MAX];
     size_t h = wf_session_head(&ws->session, op, n, head);
     return wf_stream_write_big(s, head, h, data, n);

@@ -86,7 +86,8 @@ static inline bool wf_ws_choked(const wf_ws *ws)
 {
     return ws->stream && ws->stream->out.bytes > ws->options->high;
 }
-/* Queues a message: WF_CLOSED, WF_UTF8, WF_NOMEM. */
+/* Queues a message (a text that is UTF-8, or anything as binary): WF_CLOSED,
+ * WF_NOMEM. */
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n);
 /* Sends a ping and notes its id and time. */
 enum wf_error wf_ws_ping(wf_ws *ws);
