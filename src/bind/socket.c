@@ -305,8 +305,7 @@ static int tcp_listen(lua_State *L)
     l->timeout = s->timeout;
     s->fd = -1; /* the listener's now */
     s->object.class->destroy(&s->object);
-    lua_settop(L, 1);
-    luaL_setmetatable(L, "weft.listener");
+    wf_handle_become(L, "weft.listener");
     wf_handle_fill(h, &l->object);
     lua_pushboolean(L, true);
     return 1;
@@ -353,8 +352,7 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx)
     s->eof = false;
     if (s->fd < 0)
         return fail_connect(L, s);
-    lua_settop(L, 1);
-    luaL_setmetatable(L, "weft.stream");
+    wf_handle_become(L, "weft.stream");
     lua_pushboolean(L, true);
     return 1;
 }
@@ -653,7 +651,7 @@ static int send_step(lua_State *L, lua_KContext taken, bool first)
         if (e != WF_OK)
             return fail_send(L, s, e, taken);
         taken += (lua_KContext)n;
-        wf_send_now(wf_state_of(L));
+        wf_send_now(s->object.loop);
     }
     lua_pushinteger(L, last);
     return 1;
@@ -702,7 +700,7 @@ static int stream_shutdown(lua_State *L)
     int which = luaL_checkoption(L, 2, "both", how);
     if (!s || wf_stream_shutdown(s, which != 1, which != 2) != WF_OK)
         return wf_fail(L, WF_CLOSED, "closed");
-    wf_send_now(wf_state_of(L));
+    wf_send_now(s->object.loop);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -728,7 +726,7 @@ static int stream_linger(lua_State *L)
         wf_stream_class.destroy(&s->object);
     else
         wf_stream_finish(s, WF_FINISH_LINGER);
-    wf_send_now(wf_state_of(L));
+    wf_send_now(s->object.loop);
     return 1;
 }
 

@@ -117,8 +117,18 @@ wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues)
 {
     wf_handle *h = lua_newuserdatauv(L, sizeof *h, uservalues);
     h->object = NULL;
-    luaL_setmetatable(L, class);
+    luaL_getmetatable(L, class);
+    h->class = lua_topointer(L, -1);
+    lua_setmetatable(L, -2);
     return h;
+}
+
+void wf_handle_become(lua_State *L, const char *class)
+{
+    wf_handle *h = lua_touserdata(L, 1);
+    luaL_getmetatable(L, class);
+    h->class = lua_topointer(L, -1);
+    lua_setmetatable(L, 1);
 }
 
 void wf_handle_fill(wf_handle *handle, wf_object *object)
@@ -130,12 +140,9 @@ void wf_handle_fill(wf_handle *handle, wf_object *object)
 wf_handle *wf_handle_check(lua_State *L)
 {
     wf_handle *h = lua_touserdata(L, 1);
-    if (h && lua_getmetatable(L, 1)) {
-        bool ours = lua_rawequal(L, -1, lua_upvalueindex(2));
-        lua_pop(L, 1);
-        if (ours)
-            return h;
-    }
+    if (WF_LIKELY(h && lua_rawlen(L, 1) == sizeof *h &&
+                  h->class == lua_topointer(L, lua_upvalueindex(2))))
+        return h;
     lua_getfield(L, lua_upvalueindex(2), "__name");
     luaL_typeerror(L, 1, lua_tostring(L, -1));
     return NULL;
@@ -154,7 +161,7 @@ int wf_handle_close(lua_State *L)
     if (object) {
         object->handle = NULL;
         object->class->release(object);
-        wf_send_now(wf_state_of(L));
+        wf_send_now(object->loop);
     }
     return 0;
 }
@@ -164,14 +171,6 @@ int wf_handle_close_method(lua_State *L)
     wf_handle_close(L);
     lua_pushboolean(L, true);
     return 1;
-}
-
-void wf_send_now(wf_state *st)
-{
-    if (st->turning || !st->loop)
-        return;
-    wf_stream_flush_dirty(st->loop);
-    wf_outpool_end_turn(&st->loop->env.pool);
 }
 
 /* -- the module -------------------------------------------------------------- */

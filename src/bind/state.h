@@ -21,19 +21,18 @@ typedef struct wf_state {
     struct wf_task *current; /* the running task, or NULL */
     struct wf_task *main;    /* stands for the main thread when it waits */
     size_t tasks;            /* alive */
-    bool turning;            /* inside a turn of the loop */
     bool closing;            /* the Lua state closes: no task runs any more */
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
     int cancelled;           /* registry: what task:cancel() raises */
     int heap, garbage;       /* KiB, for the collector's pace: see task.c */
-    size_t received;         /* bytes of messages since its last collection */
     const char *text;        /* the last long text received, kept in */
     int text_ref;            /* the registry */
 } wf_state;
 
 /* The Lua side of an object: a userdata that either side may empty. */
 typedef struct wf_handle {
+    const void *class; /* its metatable's address: what it is, checked in no time */
     wf_object *object; /* NULL: closed */
 } wf_handle;
 
@@ -63,6 +62,8 @@ void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
 /* An empty handle of that class; then wf_handle_fill. [-0, +1, m] */
 wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues);
 void wf_handle_fill(wf_handle *handle, wf_object *object);
+/* The handle at index 1 changes its class, as LuaSocket's do. [-0, +0, -] */
+void wf_handle_become(lua_State *L, const char *class);
 /* Argument 1 as a handle of the method's class (upvalue 2). [-0, +0, raises] */
 wf_handle *wf_handle_check(lua_State *L);
 /* Argument arg as a handle of a named class. [-0, +0, raises] */
@@ -72,7 +73,11 @@ int wf_handle_close(lua_State *L);
 /* The method close(): the same, and true. [-0, +1, -] */
 int wf_handle_close_method(lua_State *L);
 /* Outside of a turn nobody else sends what was just queued. */
-void wf_send_now(wf_state *st);
+static inline void wf_send_now(wf_loop *loop)
+{
+    if (WF_UNLIKELY(!loop->turning))
+        wf_loop_flush(loop);
+}
 
 /* Seconds from an optional argument: none or nil is INFINITY. [-0, +0, raises] */
 double wf_opt_timeout(lua_State *L, int arg);

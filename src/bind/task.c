@@ -341,7 +341,7 @@ static wf_task *waiting_party(lua_State *L, wf_state *st)
         return t;
     }
     check_fork(L, st);
-    if (st->turning && L == st->driver)
+    if (st->loop->turning && L == st->driver)
         luaL_error(L, "weft: cannot wait in on_error or a finalizer; use weft.spawn there");
     if (t || !is_main(L))
         luaL_error(L, "weft: cannot wait in a coroutine that is not a task; start it with "
@@ -384,10 +384,10 @@ static void pace_collector(lua_State *L, wf_state *st)
 {
     int heap = lua_gc(L, LUA_GCCOUNT); /* KiB */
     if (heap < st->heap && heap / 4 < st->garbage) {
-        int made = (int)WF_MIN(2 * st->received / 1024, (size_t)st->garbage);
+        int made = (int)WF_MIN(2 * st->loop->received / 1024, (size_t)st->garbage);
         if (made > 0)
             wf_gc_grant(L, made);
-        st->received = 0;
+        st->loop->received = 0;
     }
     st->heap = heap;
 }
@@ -407,10 +407,9 @@ static bool turn(lua_State *L, wf_state *st)
 {
     lua_State *driver = st->driver;
     st->driver = L;
-    st->turning = true;
+    wf_loop_flush(st->loop);
     bool more = wf_loop_turn(st->loop);
     pace_collector(L, st);
-    st->turning = false;
     st->driver = driver;
     return more;
 }
@@ -577,7 +576,7 @@ static int l_run(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
     check_fork(L, st);
-    if (st->turning)
+    if (st->loop->turning)
         return luaL_error(L, "weft.run is running already; use weft.spawn for another task");
     luaL_checkstack(L, LUA_MINSTACK, "weft.run");
     if (lua_isnoneornil(L, 1)) {

@@ -194,18 +194,19 @@ static void remember_text(lua_State *L, wf_state *st)
     lua_rawseti(L, LUA_REGISTRYINDEX, st->text_ref);
 }
 
-static bool is_utf8(const wf_state *st, const char *p, size_t n)
+static bool is_utf8(lua_State *L, const char *p, size_t n)
 {
-    return p == st->text || wf_utf8_valid((const uint8_t *)p, n);
+    if (n >= KNOWN_MIN && p == wf_state_of(L)->text)
+        return true;
+    return wf_utf8_valid((const uint8_t *)p, n);
 }
 
 static int push_message(lua_State *L, wf_ws *ws, const wf_message *m)
 {
-    wf_state *st = wf_state_of(L);
     lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
-    st->received += m->len;
+    ws->object.loop->received += m->len;
     if (m->len >= KNOWN_MIN && m->kind == WF_OP_TEXT)
-        remember_text(L, st);
+        remember_text(L, wf_state_of(L));
     lua_pushvalue(L, lua_upvalueindex(m->kind == WF_OP_TEXT ? UP_TEXT : UP_BINARY));
     wf_ws_received(ws, m);
     return 2;
@@ -275,9 +276,10 @@ static int ws_messages(lua_State *L)
 
 static unsigned check_kind(lua_State *L, int arg)
 {
-    if (lua_isnoneornil(L, arg) || lua_rawequal(L, arg, lua_upvalueindex(UP_TEXT)))
+    const char *kind = lua_tostring(L, arg);
+    if (!kind ? lua_isnoneornil(L, arg) : strcmp(kind, "text") == 0)
         return WF_OP_TEXT;
-    if (!lua_rawequal(L, arg, lua_upvalueindex(UP_BINARY)))
+    if (!kind || strcmp(kind, "binary") != 0)
         luaL_argerror(L, arg, "the kind is \"text\" or \"binary\"");
     return WF_OP_BINARY;
 }
@@ -292,11 +294,11 @@ static int send_now(lua_State *L, wf_ws *ws)
     size_t n;
     const char *data = luaL_checklstring(L, 2, &n);
     unsigned kind = check_kind(L, 3);
-    if (kind == WF_OP_TEXT && !is_utf8(wf_state_of(L), data, n))
+    if (kind == WF_OP_TEXT && !is_utf8(L, data, n))
         return fail_utf8(L);
     enum wf_error e = ws ? wf_ws_send(ws, kind, data, n) : WF_CLOSED;
     if (WF_LIKELY(e == WF_OK)) {
-        wf_send_now(wf_state_of(L));
+        wf_send_now(ws->object.loop);
         lua_pushboolean(L, true);
         return 1;
     }
@@ -404,7 +406,7 @@ static int close_k(lua_State *L, int status, lua_KContext ctx)
 static bool can_wait(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
-    return st->current ? st->current->co == L && lua_isyieldable(L) : !st->turning;
+    return st->current ? st->current->co == L && lua_isyieldable(L) : !st->loop->turning;
 }
 
 static int ws_close(lua_State *L)
@@ -419,7 +421,8 @@ static int ws_close(lua_State *L)
     luaL_argcheck(L, wf_utf8_valid((const uint8_t *)reason, n), 3, "a close reason is UTF-8");
     if (ws)
         wf_ws_close(ws, (unsigned)code, reason, n);
-    wf_send_now(wf_state_of(L));
+    if (ws)
+        wf_send_now(ws->object.loop);
     if (!ws || ws->ended || ws->closer || !can_wait(L)) {
         lua_pushboolean(L, true);
         return 1;
@@ -434,7 +437,8 @@ static int ws_leave(lua_State *L)
     wf_ws *ws = ws_of(L);
     if (ws)
         wf_ws_close(ws, lua_isnoneornil(L, 2) ? WF_CLOSE_NORMAL : WF_CLOSE_INTERNAL, "", 0);
-    wf_send_now(wf_state_of(L));
+    if (ws)
+        wf_send_now(ws->object.loop);
     return 0;
 }
 
@@ -496,12 +500,12 @@ static int publish(lua_State *L, wf_hub *hub, const wf_ws *except)
     const char *topic = check_topic(L, 2, &n);
     const char *data = luaL_checklstring(L, 3, &len);
     unsigned kind = check_kind(L, 4);
-    if (kind == WF_OP_TEXT && !is_utf8(wf_state_of(L), data, len))
+    if (kind == WF_OP_TEXT && !is_utf8(L, data, len))
         return fail_utf8(L);
     enum wf_error e = wf_hub_publish(hub, topic, n, kind, data, len, except, &reached);
     if (e != WF_OK)
         return wf_fail(L, e, NULL);
-    wf_send_now(wf_state_of(L));
+    wf_send_now(hub->object.loop);
     lua_pushinteger(L, (lua_Integer)reached);
     return 1;
 }
@@ -547,7 +551,7 @@ static int hub_close(lua_State *L)
     unsigned code = (unsigned)luaL_optinteger(L, 2, WF_CLOSE_GOING_AWAY);
     const char *reason = luaL_optlstring(L, 3, "", &n);
     lua_pushinteger(L, (lua_Integer)wf_hub_close(hub_of(L), code, reason, n));
-    wf_send_now(wf_state_of(L));
+    wf_send_now(hub_of(L)->object.loop);
     return 1;
 }
 

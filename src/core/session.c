@@ -361,6 +361,28 @@ static wf_event take_control(wf_session *s, uint8_t **p, size_t *n, wf_message *
     return s->left > 0 ? WF_EVENT_NONE : end_control(s, s->control.data, s->control.len, m);
 }
 
+/* Most frames are whole, small messages: read those without the state that cut ones
+ * need. False: not such a one, and nothing has changed. */
+static bool take_small(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
+{
+    uint8_t *h = *p;
+    if (s->client || *n < 6 || s->in_frame || s->header_len > 0 || s->kind ||
+        (h[0] != (WF_FRAME_FIN | WF_OP_TEXT) && h[0] != (WF_FRAME_FIN | WF_OP_BINARY)))
+        return false;
+    size_t len = h[1] ^ WF_FRAME_MASKED; /* over 125: unmasked, or a longer form */
+    if (len > WF_CONTROL_MAX || *n < 6 + len || len > s->limits.max_message)
+        return false;
+    wf_mask(h + 6, len, h + 2, 0);
+    if (h[0] == (WF_FRAME_FIN | WF_OP_TEXT) && !wf_utf8_valid(h + 6, len)) {
+        wf_mask(h + 6, len, h + 2, 0); /* the other way reports it */
+        return false;
+    }
+    *m = (wf_message){ h + 6, len, h[0] & 15 };
+    *p += 6 + len;
+    *n -= 6 + len;
+    return true;
+}
+
 static void forget_delivered(wf_session *s)
 {
     s->delivered = false;
@@ -372,6 +394,8 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 {
     if (s->delivered)
         forget_delivered(s);
+    if (s->state != WF_SESSION_DONE && take_small(s, p, n, m))
+        return WF_EVENT_MESSAGE;
     while (s->state != WF_SESSION_DONE && (*n > 0 || (s->in_frame && s->left == 0))) {
         if (!s->in_frame && !take_header(s, p, n))
             break;

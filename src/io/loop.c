@@ -165,15 +165,21 @@ static void run_ready(wf_loop *loop)
 
 bool wf_loop_turn(wf_loop *loop)
 {
-    wf_stream_flush_dirty(loop); /* the main thread's, from outside of any turn */
+    loop->turning = true;
     bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
     bool worked = loop->ready != NULL;
     loop->now = wf_time();
     run_ready(loop);
+    wf_loop_flush(loop);
+    free_dead(loop);
+    loop->turning = false;
+    return active || worked || loop->ready;
+}
+
+void wf_loop_flush(wf_loop *loop)
+{
     wf_stream_flush_dirty(loop);
     wf_outpool_end_turn(&loop->env.pool);
-    free_dead(loop);
-    return active || worked || loop->ready;
 }
 
 bool wf_loop_forked(const wf_loop *loop)

@@ -82,7 +82,9 @@ struct wf_loop {
     wf_wheel wheel;           /* the connections' timers */
     struct wf_alarm *alarms;  /* spare ones */
     ev_timer aging;
-    double now;     /* wf_time() of this turn */
+    bool turning;    /* inside a turn */
+    double now;      /* wf_time() of this turn */
+    size_t received; /* bytes of messages handed out, for who paces a collector */
     unsigned forks; /* of the process, when the loop was made */
 };
 
@@ -98,6 +100,8 @@ void wf_loop_free(wf_loop *loop);
  * watcher that somebody waits for is active.
  */
 bool wf_loop_turn(wf_loop *loop);
+/* Output leaves now: for what was written outside of a turn. */
+void wf_loop_flush(wf_loop *loop);
 /* The process has forked since: this copy must not be used. */
 bool wf_loop_forked(const wf_loop *loop);
 /* Queues the object's job, once. */
