@@ -80,7 +80,7 @@ function weft.deadline(s, f, ...) end
 ---@return weft.channel
 function weft.channel(capacity) end
 
---- Waits for a signal. It is caught for as long as a task waits for it.
+--- Waits for a signal. From the first wait on it stays caught, so that none is lost between two waits.
 ---@param name string "TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", ...; an unknown one raises
 ---@return true? ok
 ---@return string? message

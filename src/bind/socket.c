@@ -194,12 +194,17 @@ static int l_tcp(lua_State *L)
     return 1;
 }
 
+/* NULL: nil, message, code are pushed. [-0, +0|3, raises] */
 static wf_stream *check_tcp(lua_State *L)
 {
-    wf_object *object = wf_handle_check(L)->object;
-    if (!object)
+    wf_stream *s = (wf_stream *)wf_handle_check(L)->object;
+    if (s && !s->connecting)
+        return s;
+    if (s)
+        wf_fail_busy(L, "connect on this socket");
+    else
         wf_fail(L, WF_CLOSED, "closed");
-    return (wf_stream *)object;
+    return NULL;
 }
 
 static uint16_t check_port(lua_State *L, int arg, int least)
@@ -368,8 +373,6 @@ static int tcp_connect_ip(lua_State *L)
     wf_sockaddr a;
     if (!wf_sockaddr_parse(&a, ip, port))
         return wf_fail(L, WF_RESOLVE, "'%s' is not a numeric address", ip);
-    if (s->writer)
-        return wf_fail_busy(L, "connect");
     wf_task *t = wf_wait_begin(L, timeout);
     if (!right_family(s, a.storage.ss_family))
         return wf_fail_errno(L, errno, "socket");

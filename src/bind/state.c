@@ -144,7 +144,9 @@ wf_handle *wf_handle_check(lua_State *L)
                   h->class == lua_topointer(L, lua_upvalueindex(2))))
         return h;
     lua_getfield(L, lua_upvalueindex(2), "__name");
-    luaL_typeerror(L, 1, lua_tostring(L, -1));
+    const char *name = lua_tostring(L, -1); /* the metatable keeps it */
+    lua_pop(L, 1);
+    luaL_typeerror(L, 1, name);
     return NULL;
 }
 

@@ -334,13 +334,13 @@ static bool is_main(lua_State *L)
 static wf_task *waiting_party(lua_State *L, wf_state *st)
 {
     wf_task *t = st->current;
+    check_fork(L, st);
     if (t && t->co == L) {
         if (!lua_isyieldable(L))
             luaL_error(L, "weft: cannot wait here, below a C function or a finalizer that cannot "
                           "yield; do it in a task of its own with weft.spawn");
         return t;
     }
-    check_fork(L, st);
     if (st->loop->turning && L == st->driver)
         luaL_error(L, "weft: cannot wait in on_error or a finalizer; use weft.spawn there");
     if (t || !is_main(L))

@@ -223,6 +223,8 @@ static int receive_step(lua_State *L, lua_KContext iterator)
     if (e == WF_OK)
         return push_message(L, ws, &m);
     if (e == WF_BUSY) {
+        if (ws->reader && iterator)
+            return luaL_error(L, "another task already waits in receive on this connection");
         if (ws->reader)
             return wf_fail_busy(L, "receive on this connection");
         wf_wait_begin(L, iterator ? INFINITY : wf_opt_timeout(L, 2));

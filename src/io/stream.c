@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define IOV_BATCH 64
-#define LINGER_BYTES (256u << 10)
+#define LINGER_BYTES ((size_t)64 << 20)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
 
 #ifndef MSG_NOSIGNAL
@@ -474,16 +474,19 @@ static void pump(wf_object *object)
             check_connected(s);
         wf_stream_touch(s);
     }
-    if (s->fd >= 0 && (events & TIMER_BIT)) {
-        if (s->finish != WF_FINISH_NOT)
-            finish_timer(s);
-        else
-            s->driver->timer(s);
-    }
     if (s->fd < 0 || s->connecting)
         return;
-    if (s->finish == WF_FINISH_NOT)
-        s->driver->readable(s, events & EV_READ);
-    else if (events & EV_READ)
+    uint8_t finish = s->finish;
+    /* what has come goes before what is late: look, also where nobody said so */
+    bool ready = events & (EV_READ | TIMER_BIT);
+    if (finish == WF_FINISH_NOT)
+        s->driver->readable(s, ready);
+    else if (ready && !s->eof)
         discard(s);
+    if (s->fd < 0 || !(events & TIMER_BIT) || s->finish != finish)
+        return;
+    if (finish == WF_FINISH_NOT)
+        s->driver->timer(s);
+    else
+        finish_timer(s);
 }
