@@ -16,21 +16,20 @@ enum { UV_THREAD = 1, UV_OWNED, UV_COUNT = UV_OWNED };
 
 /* -- ending ------------------------------------------------------------------ */
 
-/* [-0, +0, m] anchors[key] = the value at idx, or nil */
-static void set_anchor(lua_State *L, wf_state *st, const void *key, int idx)
+/* The handle on the top stays for as long as the task lives. [-0, +0, m] */
+static void anchor(lua_State *L, wf_task *t)
 {
-    idx = lua_absindex(L, idx);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
-    lua_pushvalue(L, idx);
-    lua_rawsetp(L, -2, key);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
+    lua_pushvalue(L, -2);
+    t->anchor = luaL_ref(L, -2);
     lua_pop(L, 1);
 }
 
 static void drop_anchor(lua_State *L, wf_task *t)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
-    lua_pushnil(L);
-    lua_rawsetp(L, -2, t); /* an existing key: allocates nothing */
+    luaL_unref(L, -1, t->anchor); /* an existing key: allocates nothing */
+    t->anchor = LUA_NOREF;
     lua_pop(L, 1);
     luaL_unref(L, LUA_REGISTRYINDEX, t->on_end);
     t->on_end = LUA_NOREF;
@@ -66,7 +65,7 @@ const wf_class wf_task_class = { "task", destroy, release, run };
 static void push_handle(lua_State *L, wf_state *st, const wf_task *t)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
-    lua_rawgetp(L, -1, t);
+    lua_rawgeti(L, -1, t ? t->anchor : LUA_NOREF);
     lua_remove(L, -2);
 }
 
@@ -290,7 +289,7 @@ static wf_task *task_new(wf_state *st)
     wf_object_init(&t->object, &wf_task_class, st->loop);
     t->state = st;
     t->deadline = t->until = INFINITY;
-    t->on_end = LUA_NOREF;
+    t->on_end = t->anchor = LUA_NOREF;
     wf_waiter_init(&t->waiter, &t->object);
     return t;
 }
@@ -304,7 +303,7 @@ static wf_task *push_new(lua_State *L, wf_state *st)
     if (!t)
         luaL_error(L, "weft: not enough memory for a task");
     wf_handle_fill(h, &t->object);
-    set_anchor(L, st, t, -1);
+    anchor(L, t);
     return t;
 }
 

@@ -27,6 +27,7 @@ typedef struct wf_task {
     wf_object *owned;   /* the connection that ends with the task */
     double deadline;    /* of everything that waits; INFINITY: none */
     double until;       /* of the operation under way */
+    int anchor;         /* in the anchors: its handle, while it lives */
     int on_end;         /* registry: told when it ends, or LUA_NOREF */
     int results;        /* on co's stack once it is done */
     uint8_t status;     /* wf_task_status */

@@ -78,7 +78,9 @@ static int push_websocket(lua_State *L, wf_stream *s, bool client, wf_hub *hub, 
                           int protocol)
 {
     wf_ws_options **o = luaL_checkudata(L, 3, OPTIONS);
-    wf_handle *h = wf_handle_new(L, WEBSOCKET, UV_COUNT);
+    /* without a protocol its uservalue is not there, and reads as nil */
+    int uservalues = lua_toboolean(L, protocol) ? UV_COUNT : UV_PROTOCOL - 1;
+    wf_handle *h = wf_handle_new(L, WEBSOCKET, uservalues);
     lua_pushvalue(L, request);
     lua_setiuservalue(L, -2, UV_REQUEST);
     lua_pushvalue(L, protocol);
@@ -543,7 +545,7 @@ static int hub_count(lua_State *L)
 
 static int hub_connections(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)hub_of(L)->nconnections);
+    lua_pushinteger(L, (lua_Integer)hub_of(L)->connections);
     return 1;
 }
 

@@ -163,12 +163,7 @@ size_t wf_hub_count(const wf_hub *hub, const char *name, size_t n)
 void wf_hub_join(wf_hub *hub, wf_ws *ws)
 {
     ws->hub = hub;
-    ws->hub_prev = NULL;
-    ws->hub_next = hub->connections;
-    if (hub->connections)
-        hub->connections->hub_prev = ws;
-    hub->connections = ws;
-    hub->nconnections++;
+    hub->connections++;
 }
 
 void wf_hub_leave(wf_ws *ws)
@@ -179,13 +174,7 @@ void wf_hub_leave(wf_ws *ws)
         ws->subscriptions = sub->next;
         remove_member(sub);
     }
-    if (ws->hub_prev)
-        ws->hub_prev->hub_next = ws->hub_next;
-    else
-        hub->connections = ws->hub_next;
-    if (ws->hub_next)
-        ws->hub_next->hub_prev = ws->hub_prev;
-    hub->nconnections--;
+    hub->connections--;
     ws->hub = NULL;
 }
 
@@ -229,12 +218,14 @@ enum wf_error wf_hub_publish(wf_hub *hub, const char *name, size_t n, unsigned o
 
 size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
 {
-    size_t closed = 0;
-    while (hub->connections) {
-        wf_ws *ws = hub->connections;
+    size_t closed = hub->connections;
+    for (wf_object *o = hub->object.loop->objects, *next; o; o = next) {
+        next = o->next; /* closing buries streams at most, and those later */
+        wf_ws *ws = (wf_ws *)o;
+        if (o->class != &wf_ws_class || ws->hub != hub)
+            continue;
         wf_hub_leave(ws);
         wf_ws_close(ws, code, reason, n);
-        closed++;
     }
     return closed;
 }
@@ -244,8 +235,9 @@ size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
 static void destroy(wf_object *object)
 {
     wf_hub *hub = (wf_hub *)object;
-    while (hub->connections)
-        wf_hub_leave(hub->connections);
+    for (wf_object *o = object->loop->objects; o && hub->connections > 0; o = o->next)
+        if (o->class == &wf_ws_class && ((wf_ws *)o)->hub == hub)
+            wf_hub_leave((wf_ws *)o);
     free(hub->buckets);
     hub->buckets = NULL;
     wf_object_bury(object);

@@ -24,8 +24,7 @@ typedef struct wf_hub {
     wf_object object;
     wf_topic **buckets;
     size_t nbuckets, ntopics;
-    wf_ws *connections; /* open ones */
-    size_t nconnections;
+    size_t connections; /* open ones */
 } wf_hub;
 
 wf_hub *wf_hub_new(wf_loop *loop);

@@ -63,7 +63,6 @@ typedef struct wf_ws {
     const char *why;  /* of a failure on our side, or NULL: session.control has the reason */
     /* broadcast */
     struct wf_hub *hub;
-    struct wf_ws *hub_prev, *hub_next;
     struct wf_subscription *subscriptions;
 } wf_ws;
 
