@@ -6,6 +6,7 @@ local server = require "spec.helper_server"
 local raw = require "spec.raw"
 
 local run, eventually = raw.run, raw.eventually
+local SOON, rounds = raw.SOON, raw.rounds
 
 -- A weft connection of either role, and the raw peer at its other end.
 local roles = { server = raw.reverse, client = raw.pair }
@@ -48,7 +49,7 @@ describe("a close from the peer", function()
          c:bye(code, code % 2 == 0 and "why" or nil)
          -- RFC 6455 5.5.1: typically echoes the status code it received
          assert.same({ code, "" }, { c:take_close() })
-         local message, why, kind = ws:receive(5)
+         local message, why, kind = ws:receive(SOON)
          assert.is_nil(message)
          assert.equal("closed", kind, why)
          c:close()
@@ -60,7 +61,7 @@ describe("a close from the peer", function()
       c:bye()
       assert.is_nil((c:take_close()))
       c:close()
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 1005, "", true)
    end)
 
@@ -68,15 +69,15 @@ describe("a close from the peer", function()
       c:drip(c:pack { op = "close", payload = raw.close_body(4001, REASON) })
       assert.equal(4001, (c:take_close()))
       c:close()
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 4001, REASON, true)
    end)
 
    both("comes behind messages, which are still received", function(ws, c)
       for i = 1, 10 do c:text("message " .. i) end
       c:bye(1000, "that was it")
-      for i = 1, 10 do assert.equal("message " .. i, ws:receive(5)) end
-      local _, message = ws:receive(5)
+      for i = 1, 10 do assert.equal("message " .. i, ws:receive(SOON)) end
+      local _, message = ws:receive(SOON)
       assert.truthy(message:find("1000 that was it", 1, true), message)
       c:close()
       check_closed(ws, 1000, "that was it", true)
@@ -87,7 +88,7 @@ describe("a close from the peer", function()
       c:bye(1001)
       assert.equal(1001, (c:take_close()))
       c:close()
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 1001, "", true)
    end)
 
@@ -96,7 +97,7 @@ describe("a close from the peer", function()
          c:pack { op = "ping" }, c:pack { op = "close", payload = raw.close_body(4000) },
          "\xff\xff\xff")
       assert.equal(1000, (c:take_close()))
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 1000, "", true)
       c:close()
    end)
@@ -148,7 +149,7 @@ describe("ws:close", function()
       assert.is_nil(ws:closed())
       c:bye(4001)
       c:close()
-      assert.is_true(task:join(5))
+      assert.is_true(task:join(SOON))
       check_closed(ws, 4001, "", true)
    end)
 
@@ -166,7 +167,7 @@ describe("ws:close", function()
       c:take_close()
       c:bye(4444, "so am I")
       c:close()
-      task:join(5)
+      task:join(SOON)
       check_closed(ws, 4444, "so am I", true)
    end)
 
@@ -176,14 +177,14 @@ describe("ws:close", function()
       assert.equal(4001, (c:take_close())) -- and no second one
       c.stream:shutdown "send"
       assert.is_true((c:is_over()))
-      task:join(5)
+      task:join(SOON)
       check_closed(ws, 4002, "", true)
    end)
 
    both("is bounded where the peer does not answer", function(ws, c)
       local began = weft.now()
       assert.is_true(ws:close(1000, "hello?"))
-      assert.is_true(weft.now() - began < 5)
+      assert.is_true(weft.now() - began < SOON)
       check_closed(ws, 1006, "", false)
       assert.same({ 1000, "hello?" }, { c:take_close() })
       assert.is_true((c:is_over()))
@@ -195,7 +196,7 @@ describe("ws:close", function()
       end)
       assert.is_true(ws:close())
       check_closed(ws, 1006, "", false)
-      talking:join(5)
+      talking:join(SOON)
    end, { close_timeout = 0.1 })
 
    both("lets in what was on its way, for a task that reads", function(ws, c)
@@ -210,21 +211,21 @@ describe("ws:close", function()
       c:ping "not answered any more"
       c:bye(1000)
       c:close()
-      closer:join(5)
-      reader:join(5)
+      closer:join(SOON)
+      reader:join(SOON)
       assert.equal(50, #seen)
       assert.equal("late 50", seen[50])
    end)
 
    both("is not held up by messages that nobody reads", function(ws, c)
-      for i = 1, 200 do c:text("unread " .. i) end
+      for i = 1, rounds(200, 30) do c:text("unread " .. i) end
       weft.sleep(0.02)
       local closer = weft.spawn(ws.close, ws, 1000)
       c:take_close()
-      for i = 1, 200 do c:text("unread, too " .. i) end
+      for i = 1, rounds(200, 30) do c:text("unread, too " .. i) end
       c:bye(1000)
       c:close()
-      closer:join(5)
+      closer:join(SOON)
       assert.same({ 1000, "", true }, { ws:closed() })
    end, { inbox_messages = 2 })
 
@@ -242,7 +243,7 @@ describe("ws:close", function()
       c:bye(1000)
       c.stream:shutdown "send"
       assert.is_true((c:is_over())) -- nothing of it was sent
-      closer:join(5)
+      closer:join(SOON)
    end)
 
    both("wakes the tasks that wait in it", function(ws, c)
@@ -261,8 +262,8 @@ describe("ws:close", function()
       repeat local f = c:read() until f.op == "close"
       c:bye(4000)
       c:close()
-      for _, task in ipairs(tasks) do task:join(5) end
-      closer:join(5)
+      for _, task in ipairs(tasks) do task:join(SOON) end
+      closer:join(SOON)
       for _, name in ipairs { "receive", "ping", "send" } do
          assert.is_nil(results[name][1])
          assert.equal("closed", results[name][3], name)
@@ -276,7 +277,7 @@ describe("ws:close", function()
       c:bye(4001)
       c.stream:shutdown "send"
       assert.is_true((c:is_over()))
-      for _, task in ipairs(tasks) do assert.is_true(task:join(5)) end
+      for _, task in ipairs(tasks) do assert.is_true(task:join(SOON)) end
       check_closed(ws, 4001, "", true)
    end)
 
@@ -293,19 +294,19 @@ describe("ws:close", function()
       assert.equal(4000, (c:take_close()))
       c:bye(4000)
       c:close()
-      assert.equal(1, task:join(5))
+      assert.equal(1, task:join(SOON))
    end)
 
    both("by a <close> variable: 1000, or 1011 where an error leaves", function(ws, c)
       local task = weft.spawn(pcall, function()
          local _ <close> = ws
-         if #ws:receive(5) > 0 then error "on purpose" end
+         if #ws:receive(SOON) > 0 then error "on purpose" end
       end)
       c:text "x"
       assert.equal(1011, (c:take_close()))
       c:bye(1011)
       c:close()
-      assert.is_false(task:join(5))
+      assert.is_false(task:join(SOON))
    end)
 end)
 
@@ -315,8 +316,8 @@ describe("a connection that ends without a close", function()
    both("is 1006, and not clean", function(ws, c)
       c:text "last words"
       c:close()
-      assert.equal("last words", ws:receive(5))
-      local message, why, code = ws:receive(5)
+      assert.equal("last words", ws:receive(SOON))
+      local message, why, code = ws:receive(SOON)
       assert.is_nil(message)
       assert.equal("closed", code, why)
       check_closed(ws, 1006, "", false)
@@ -329,7 +330,7 @@ describe("a connection that ends without a close", function()
          local ws, peer = raw.reverse()
          peer:send(bytes)
          peer:close()
-         assert.is_nil((ws:receive(5)))
+         assert.is_nil((ws:receive(SOON)))
          assert.same({ 1006, "", false }, { ws:closed() })
       end
    end)
@@ -337,8 +338,8 @@ describe("a connection that ends without a close", function()
    both("may be half-closed: what was sent before still arrives", function(ws, c)
       for i = 1, 30 do c:text("message " .. i) end
       c.stream:shutdown "send"
-      for i = 1, 30 do assert.equal("message " .. i, ws:receive(5)) end
-      assert.is_nil((ws:receive(5)))
+      for i = 1, 30 do assert.equal("message " .. i, ws:receive(SOON)) end
+      assert.is_nil((ws:receive(SOON)))
       assert.is_true((c:is_over()))
       check_closed(ws, 1006, "", false)
    end)
@@ -348,7 +349,7 @@ describe("a connection that ends without a close", function()
       c.stream:shutdown "send"
       assert.equal(1000, (c:take_close()))
       assert.is_true((c:is_over()))
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 1000, "and no more from me", true)
    end)
 
@@ -356,7 +357,7 @@ describe("a connection that ends without a close", function()
       ws:send "unread"
       weft.sleep(0.02)
       c:reset()
-      assert.is_nil((ws:receive(5)))
+      assert.is_nil((ws:receive(SOON)))
       check_closed(ws, 1006, "", false)
    end)
 
@@ -369,7 +370,7 @@ describe("a connection that ends without a close", function()
       weft.sleep(0.05)
       assert.equal("suspended", sender.status)
       c:reset()
-      local _, code = sender:join(5)
+      local _, code = sender:join(SOON)
       assert.equal("closed", code)
       eventually(function() return ws:closed() end)
    end)
@@ -427,7 +428,7 @@ describe("a handler", function()
          assert.same({ 4321, "own choice" }, { c:take_close() })
          c:bye(4321, "understood")
          assert.is_true((c:is_over()))
-         assert.same({ 4321, "understood", true }, done:receive(5))
+         assert.same({ 4321, "understood", true }, done:receive(SOON))
       end)
    end)
 
@@ -457,7 +458,7 @@ describe("a handler", function()
          assert.same({ 1001, "going away" }, { c:take_close() })
          c:bye(1001)
          assert.is_true((c:is_over()))
-         assert.same({ 1001, "", true }, ended:receive(5))
+         assert.same({ 1001, "", true }, ended:receive(SOON))
          assert.is_nil((weft.dial("127.0.0.1:" .. port)))
       end)
    end)
@@ -468,20 +469,20 @@ describe("two wefts", function()
       run(function()
          local seen = weft.channel(1)
          local port = raw.app(function(ws)
-            local message = ws:receive(5)
+            local message = ws:receive(SOON)
             if message then ws:close(tonumber(message), "server's") end
             seen:send { ws:closed() }
          end)
          for _, code in ipairs { 1000, 1001, 1008, 3000, 4999 } do
             local ws = assert(weft.connect(raw.url(port)))
             ws:close(code, "client's")
-            assert.same({ code, "client's", true }, seen:receive(5))
+            assert.same({ code, "client's", true }, seen:receive(SOON))
             assert.same({ code, "", true }, { ws:closed() })
             ws = assert(weft.connect(raw.url(port)))
             ws:send(tostring(code))
-            assert.is_nil((ws:receive(5)))
+            assert.is_nil((ws:receive(SOON)))
             assert.same({ code, "server's", true }, { ws:closed() })
-            assert.same({ code, "", true }, seen:receive(5))
+            assert.same({ code, "", true }, seen:receive(SOON))
          end
       end)
    end)
