@@ -10,11 +10,9 @@
 #include "core/handshake.h"
 #include "io/crypto.h"
 
-#define REQUEST "weft.request"
-
 wf_request *wf_request_arg(lua_State *L, int arg)
 {
-    return luaL_checkudata(L, arg, REQUEST);
+    return wf_class_check(L, arg, WF_CLASS_REQUEST);
 }
 
 void wf_request_head(const wf_request *r, wf_head *head)
@@ -33,7 +31,7 @@ void wf_request_head(const wf_request *r, wf_head *head)
 static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
 {
     size_t fields = head->nfields * sizeof *head->fields;
-    wf_request *r = lua_newuserdatauv(L, sizeof *r + fields + head->length, 1);
+    wf_request *r = wf_class_push(L, WF_CLASS_REQUEST, sizeof *r + fields + head->length, 1);
     r->peer = s->peer;
     r->method = head->method;
     r->target = head->target;
@@ -44,7 +42,6 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
     r->nfields = head->nfields;
     memcpy(r->fields, head->fields, fields);
     memcpy(r->fields + r->nfields, s->in.data, head->length);
-    luaL_setmetatable(L, REQUEST);
 }
 
 /* -- fields of a request --------------------------------------------------------- */
@@ -331,7 +328,7 @@ static int parse_head(lua_State *L, wf_stream *s)
 static int read_head_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
-    wf_stream *s = (wf_stream *)wf_handle_arg(L, 1, "weft.stream")->object;
+    wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
     if (woken && wf_woken(L) == WF_TIMEOUT)
         return wf_fail(L, WF_TIMEOUT, s && s->in.len > 0 ? "timeout within a head" : "timeout");
     if (s && s->in.len > 0) {
@@ -443,6 +440,6 @@ static const luaL_Reg functions[] = {
 
 void wf_open_http(lua_State *L, int module)
 {
-    wf_class_new(L, module, "request", meta, methods);
+    wf_class_new(L, module, WF_CLASS_REQUEST, meta, methods);
     wf_set_functions(L, module, functions);
 }

@@ -12,6 +12,7 @@ WF_HIDDEN_BEGIN
 /* A parsed head (of a request, or of a response) and its bytes, in one userdata
  * of just the size. Uservalue 1: a table of what the script set, or nil. */
 typedef struct wf_request {
+    const void *class;
     wf_peer peer;
     wf_span method, target, reason;
     uint16_t status, length;

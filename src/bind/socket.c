@@ -186,7 +186,7 @@ static int socket_settimeout(lua_State *L)
 static int l_tcp(lua_State *L)
 {
     wf_loop *loop = wf_state_loop(L);
-    wf_handle *h = wf_handle_new(L, "weft.tcp", 0);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_TCP, 0);
     wf_stream *s = wf_stream_new(loop, -1);
     if (!s)
         return wf_fail(L, WF_NOMEM, NULL);
@@ -310,7 +310,7 @@ static int tcp_listen(lua_State *L)
     l->timeout = s->timeout;
     s->fd = -1; /* the listener's now */
     s->object.class->destroy(&s->object);
-    wf_handle_become(L, "weft.listener");
+    wf_handle_become(L, WF_CLASS_LISTENER);
     wf_handle_fill(h, &l->object);
     lua_pushboolean(L, true);
     return 1;
@@ -357,7 +357,7 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx)
     s->eof = false;
     if (s->fd < 0)
         return fail_connect(L, s);
-    wf_handle_become(L, "weft.stream");
+    wf_handle_become(L, WF_CLASS_STREAM);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -389,7 +389,7 @@ static int tcp_connect_ip(lua_State *L)
 
 static int push_stream(lua_State *L, int fd, const wf_peer *peer)
 {
-    wf_handle *h = wf_handle_new(L, "weft.stream", 0);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_STREAM, 0);
     wf_stream *s = wf_stream_new(wf_state_loop(L), fd);
     if (!s) {
         close(fd);
@@ -434,7 +434,7 @@ static int listener_accept(lua_State *L)
 
 wf_stream *wf_stream_arg(lua_State *L, int arg)
 {
-    wf_stream *s = (wf_stream *)wf_handle_arg(L, arg, "weft.stream")->object;
+    wf_stream *s = (wf_stream *)wf_object_arg(L, arg, WF_CLASS_STREAM);
     if (!s || (s->fd < 0 && s->in.len == 0)) {
         wf_fail(L, WF_CLOSED, "closed");
         return NULL;
@@ -587,7 +587,7 @@ static int read_line_step(lua_State *L, wf_stream *s)
 static int read_line_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
-    wf_stream *s = (wf_stream *)wf_handle_arg(L, 1, "weft.stream")->object;
+    wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
     if (woken && wf_woken(L) == WF_TIMEOUT)
         return wf_fail(L, WF_TIMEOUT, "timeout");
     int n = s ? read_line_step(L, s) : 0;
@@ -848,8 +848,8 @@ static const luaL_Reg functions[] = {
 
 void wf_open_sockets(lua_State *L, int module)
 {
-    wf_class_new(L, module, "tcp", meta, tcp_methods);
-    wf_class_new(L, module, "listener", meta, listener_methods);
-    wf_class_new(L, module, "stream", meta, stream_methods);
+    wf_class_new(L, module, WF_CLASS_TCP, meta, tcp_methods);
+    wf_class_new(L, module, WF_CLASS_LISTENER, meta, listener_methods);
+    wf_class_new(L, module, WF_CLASS_STREAM, meta, stream_methods);
     wf_set_functions(L, module, functions);
 }

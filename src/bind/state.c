@@ -94,40 +94,91 @@ static void set_methods(lua_State *L, int module, int metatable, const luaL_Reg 
     luaL_setfuncs(L, functions, 2);
 }
 
-void wf_class_new(lua_State *L, int module, const char *name, const luaL_Reg *meta,
+static const char *const class_names[WF_CLASS_COUNT] = {
+    [WF_CLASS_TCP] = "tcp",
+    [WF_CLASS_LISTENER] = "listener",
+    [WF_CLASS_STREAM] = "stream",
+    [WF_CLASS_TASK] = "task",
+    [WF_CLASS_DEADLINE] = "deadline",
+    [WF_CLASS_REQUEST] = "request",
+    [WF_CLASS_WS_OPTIONS] = "ws_options",
+    [WF_CLASS_HUB] = "hub",
+    [WF_CLASS_WEBSOCKET] = "websocket",
+};
+
+/* [-0, +1, m] the new metatable, known to the state */
+static void push_metatable(lua_State *L, int module, wf_class_id id)
+{
+    lua_getfield(L, module, "state");
+    wf_state *st = lua_touserdata(L, -1);
+    lua_pushfstring(L, "weft.%s", class_names[id]);
+    luaL_newmetatable(L, lua_tostring(L, -1));
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    st->classes[id].address = lua_topointer(L, -1);
+    lua_pushvalue(L, -1);
+    st->classes[id].ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta,
                   const luaL_Reg *methods)
 {
-    lua_pushfstring(L, "weft.%s", name);
-    luaL_newmetatable(L, lua_tostring(L, -1));
+    push_metatable(L, module, id);
     int metatable = lua_gettop(L);
     lua_newtable(L);
     set_methods(L, module, metatable, methods);
     lua_getfield(L, module, "methods");
     lua_pushvalue(L, -2);
-    lua_setfield(L, -2, name);
+    lua_setfield(L, -2, class_names[id]);
     lua_pop(L, 1);
     lua_pushvalue(L, -1);
     lua_setfield(L, metatable, "__methods"); /* for an __index that is a function */
     lua_setfield(L, metatable, "__index");
     set_methods(L, module, metatable, meta); /* may replace __index */
-    lua_pop(L, 2);
+    lua_pop(L, 1);
 }
 
-wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues)
+void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues)
 {
-    wf_handle *h = lua_newuserdatauv(L, sizeof *h, uservalues);
-    h->object = NULL;
-    luaL_getmetatable(L, class);
-    h->class = lua_topointer(L, -1);
+    const wf_state *st = wf_state_of(L);
+    const void **p = lua_newuserdatauv(L, size, uservalues);
+    memset(p, 0, size);
+    *p = st->classes[id].address;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
     lua_setmetatable(L, -2);
-    return h;
+    return p;
 }
 
-void wf_handle_become(lua_State *L, const char *class)
+void *wf_class_test(lua_State *L, int arg, wf_class_id id)
 {
+    const void **p = lua_touserdata(L, arg);
+    bool ours = p && lua_rawlen(L, arg) >= sizeof(wf_handle) &&
+                *p == wf_state_of(L)->classes[id].address;
+    return ours ? p : NULL;
+}
+
+void *wf_class_check(lua_State *L, int arg, wf_class_id id)
+{
+    void *p = wf_class_test(L, arg, id);
+    if (WF_UNLIKELY(!p)) {
+        char name[32] = "weft.";
+        strcat(name, class_names[id]);
+        luaL_typeerror(L, arg, name);
+    }
+    return p;
+}
+
+wf_handle *wf_handle_new(lua_State *L, wf_class_id id, int uservalues)
+{
+    return wf_class_push(L, id, sizeof(wf_handle), uservalues);
+}
+
+void wf_handle_become(lua_State *L, wf_class_id id)
+{
+    const wf_state *st = wf_state_of(L);
     wf_handle *h = lua_touserdata(L, 1);
-    luaL_getmetatable(L, class);
-    h->class = lua_topointer(L, -1);
+    h->class = st->classes[id].address;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
     lua_setmetatable(L, 1);
 }
 
@@ -148,11 +199,6 @@ wf_handle *wf_handle_check(lua_State *L)
     lua_pop(L, 1);
     luaL_typeerror(L, 1, name);
     return NULL;
-}
-
-wf_handle *wf_handle_arg(lua_State *L, int arg, const char *class)
-{
-    return luaL_checkudata(L, arg, class);
 }
 
 int wf_handle_close(lua_State *L)

@@ -15,6 +15,19 @@ WF_HIDDEN_BEGIN
 
 struct wf_task;
 
+typedef enum wf_class_id {
+    WF_CLASS_TCP,
+    WF_CLASS_LISTENER,
+    WF_CLASS_STREAM,
+    WF_CLASS_TASK,
+    WF_CLASS_DEADLINE,
+    WF_CLASS_REQUEST,
+    WF_CLASS_WS_OPTIONS,
+    WF_CLASS_HUB,
+    WF_CLASS_WEBSOCKET,
+    WF_CLASS_COUNT,
+} wf_class_id;
+
 typedef struct wf_state {
     wf_loop *loop;           /* NULL: the Lua state is closing */
     lua_State *driver;       /* the thread that runs the loop, while it runs */
@@ -28,11 +41,15 @@ typedef struct wf_state {
     int heap, garbage;       /* KiB, for the collector's pace: see task.c */
     const char *text;        /* the last long text received, kept in */
     int text_ref;            /* the registry */
+    struct {
+        const void *address; /* of the metatable: begins every userdata of the class */
+        int ref;             /* registry: the metatable */
+    } classes[WF_CLASS_COUNT];
 } wf_state;
 
 /* The Lua side of an object: a userdata that either side may empty. */
 typedef struct wf_handle {
-    const void *class; /* its metatable's address: what it is, checked in no time */
+    const void *class; /* see wf_class_push */
     wf_object *object; /* NULL: closed */
 } wf_handle;
 
@@ -54,20 +71,31 @@ const char *wf_error_name(enum wf_error error);
 /* Creates a class: its metatable with methods (a table: __index), closures with
  * both upvalues; leaves nothing. The metatable is registry["weft." .. name], the
  * methods go to the module table's `methods`. [-0, +0, m] */
-void wf_class_new(lua_State *L, int module, const char *name, const luaL_Reg *meta,
+void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta,
                   const luaL_Reg *methods);
 /* Sets functions with upvalue 1 into the module. [-0, +0, m] */
 void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
 
+/* A userdata of the class, zeroed; its first member is the class's address, by which
+ * it is recognised in no time. [-0, +1, m] */
+void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues);
+/* Argument arg as a userdata of the class. [-0, +0, raises] */
+void *wf_class_check(lua_State *L, int arg, wf_class_id id);
+/* The same, or NULL. [-0, +0, -] */
+void *wf_class_test(lua_State *L, int arg, wf_class_id id);
+
 /* An empty handle of that class; then wf_handle_fill. [-0, +1, m] */
-wf_handle *wf_handle_new(lua_State *L, const char *class, int uservalues);
+wf_handle *wf_handle_new(lua_State *L, wf_class_id id, int uservalues);
 void wf_handle_fill(wf_handle *handle, wf_object *object);
 /* The handle at index 1 changes its class, as LuaSocket's do. [-0, +0, -] */
-void wf_handle_become(lua_State *L, const char *class);
+void wf_handle_become(lua_State *L, wf_class_id id);
 /* Argument 1 as a handle of the method's class (upvalue 2). [-0, +0, raises] */
 wf_handle *wf_handle_check(lua_State *L);
-/* Argument arg as a handle of a named class. [-0, +0, raises] */
-wf_handle *wf_handle_arg(lua_State *L, int arg, const char *class);
+/* The object of argument arg, a handle of that class; NULL: closed. [-0, +0, raises] */
+static inline wf_object *wf_object_arg(lua_State *L, int arg, wf_class_id id)
+{
+    return ((wf_handle *)wf_class_check(L, arg, id))->object;
+}
 /* __close and __gc of every class. [-0, +0, -] */
 int wf_handle_close(lua_State *L);
 /* The method close(): the same, and true. [-0, +1, -] */

@@ -9,8 +9,6 @@
 #include "io/stream.h"
 #include "io/ws.h"
 
-#define TASK "weft.task"
-
 /* Uservalues of a task's handle. */
 enum { UV_THREAD = 1, UV_OWNED, UV_COUNT = UV_OWNED };
 
@@ -298,7 +296,7 @@ static wf_task *task_new(wf_state *st)
  * [-0, +1 (the handle), m] */
 static wf_task *push_new(lua_State *L, wf_state *st)
 {
-    wf_handle *h = wf_handle_new(L, TASK, UV_COUNT);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_TASK, UV_COUNT);
     wf_task *t = task_new(st);
     if (!t)
         luaL_error(L, "weft: not enough memory for a task");
@@ -624,7 +622,7 @@ static int l_park(lua_State *L)
 
 static int l_unpark(lua_State *L)
 {
-    wf_task *t = (wf_task *)wf_handle_arg(L, 1, TASK)->object;
+    wf_task *t = (wf_task *)wf_object_arg(L, 1, WF_CLASS_TASK);
     bool parked = t && t->parked;
     if (parked)
         wf_wake(&t->parked, WF_OK);
@@ -680,7 +678,7 @@ static int l_is_cancel(lua_State *L)
 /* on_end(task, f): f(task, failed, error) when it has ended */
 static int l_on_end(lua_State *L)
 {
-    wf_task *t = (wf_task *)wf_handle_arg(L, 1, TASK)->object;
+    wf_task *t = (wf_task *)wf_object_arg(L, 1, WF_CLASS_TASK);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     luaL_argcheck(L, t->on_end == LUA_NOREF, 1, "the task has an on_end already");
     if (ended(t)) {
@@ -707,12 +705,12 @@ static int l_on_end(lua_State *L)
 static int l_own(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
-    wf_handle *h = luaL_testudata(L, 1, "weft.websocket");
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_WEBSOCKET);
     if (!h)
-        h = wf_handle_arg(L, 1, "weft.stream");
+        h = wf_class_check(L, 1, WF_CLASS_STREAM);
     wf_task *t = st->current;
     if (!lua_isnoneornil(L, 2))
-        t = (wf_task *)wf_handle_arg(L, 2, TASK)->object;
+        t = (wf_task *)wf_object_arg(L, 2, WF_CLASS_TASK);
     if (!t || ended(t) || !h->object)
         return 0;
     if (t->owned)
@@ -730,13 +728,14 @@ static int l_own(lua_State *L)
 /* -- deadlines --------------------------------------------------------------- */
 
 typedef struct wf_guard {
+    const void *class;
     wf_task *task;
     double old;
 } wf_guard;
 
 static int guard_close(lua_State *L)
 {
-    wf_guard *g = luaL_checkudata(L, 1, "weft.deadline");
+    wf_guard *g = wf_class_check(L, 1, WF_CLASS_DEADLINE);
     if (g->task && wf_state_of(L)->loop)
         g->task->deadline = g->old;
     g->task = NULL;
@@ -748,9 +747,9 @@ static int l_deadline(lua_State *L)
     wf_state *st = wf_state_of(L);
     wf_task *t = st->current && st->current->co == L ? st->current : waiting_party(L, st);
     double s = wf_opt_timeout(L, 1);
-    wf_guard *g = lua_newuserdatauv(L, sizeof *g, 0);
-    *g = (wf_guard){ t, t->deadline };
-    luaL_setmetatable(L, "weft.deadline");
+    wf_guard *g = wf_class_push(L, WF_CLASS_DEADLINE, sizeof *g, 0);
+    g->task = t;
+    g->old = t->deadline;
     t->deadline = s == INFINITY ? INFINITY : WF_MIN(t->deadline, wf_time() + s);
     return 1;
 }
@@ -928,7 +927,7 @@ void wf_open_tasks(lua_State *L, int module)
     lua_getfield(L, module, "state");
     make_cancelled(L, lua_touserdata(L, -1));
     lua_pop(L, 1);
-    wf_class_new(L, module, "task", task_meta, task_methods);
-    wf_class_new(L, module, "deadline", guard_meta, no_methods);
+    wf_class_new(L, module, WF_CLASS_TASK, task_meta, task_methods);
+    wf_class_new(L, module, WF_CLASS_DEADLINE, guard_meta, no_methods);
     wf_set_functions(L, module, functions);
 }

@@ -11,10 +11,6 @@
 #include "io/crypto.h"
 #include "io/hub.h"
 
-#define WEBSOCKET "weft.websocket"
-#define OPTIONS "weft.ws_options"
-#define HUB "weft.hub"
-
 /* Uservalues of a websocket. */
 enum { UV_DATA = 1, UV_REQUEST, UV_PROTOCOL, UV_COUNT = UV_PROTOCOL };
 
@@ -23,6 +19,11 @@ enum { UV_DATA = 1, UV_REQUEST, UV_PROTOCOL, UV_COUNT = UV_PROTOCOL };
 enum { UP_TEXT = 3, UP_BINARY };
 
 /* -- options, compiled once per route ------------------------------------------- */
+
+typedef struct wf_options_handle {
+    const void *class;
+    wf_ws_options *options;
+} wf_options_handle;
 
 static double number_field(lua_State *L, const char *name)
 {
@@ -40,18 +41,16 @@ static uint32_t count_field(lua_State *L, const char *name)
 
 static int options_gc(lua_State *L)
 {
-    wf_ws_options **o = luaL_checkudata(L, 1, OPTIONS);
-    wf_ws_options_unref(*o);
-    *o = NULL;
+    wf_options_handle *h = wf_class_check(L, 1, WF_CLASS_WS_OPTIONS);
+    wf_ws_options_unref(h->options);
+    h->options = NULL;
     return 0;
 }
 
 static int l_ws_options(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    wf_ws_options **o = lua_newuserdatauv(L, sizeof *o, 0);
-    *o = NULL;
-    luaL_setmetatable(L, OPTIONS);
+    wf_options_handle *h = wf_class_push(L, WF_CLASS_WS_OPTIONS, sizeof *h, 0);
     wf_ws_options v = {
         .refs = 1,
         .limits = { (size_t)number_field(L, "max_message"), count_field(L, "max_fragments"),
@@ -65,9 +64,9 @@ static int l_ws_options(lua_State *L)
         .inbox_bytes = (size_t)number_field(L, "inbox_bytes"),
         .inbox_messages = count_field(L, "inbox_messages"),
     };
-    if (!(*o = malloc(sizeof v)))
+    if (!(h->options = malloc(sizeof v)))
         return wf_fail(L, WF_NOMEM, NULL);
-    **o = v;
+    *h->options = v;
     return 1;
 }
 
@@ -77,15 +76,15 @@ static int l_ws_options(lua_State *L)
 static int push_websocket(lua_State *L, wf_stream *s, bool client, wf_hub *hub, int request,
                           int protocol)
 {
-    wf_ws_options **o = luaL_checkudata(L, 3, OPTIONS);
+    wf_options_handle *o = wf_class_check(L, 3, WF_CLASS_WS_OPTIONS);
     /* without a protocol its uservalue is not there, and reads as nil */
     int uservalues = lua_toboolean(L, protocol) ? UV_COUNT : UV_PROTOCOL - 1;
-    wf_handle *h = wf_handle_new(L, WEBSOCKET, uservalues);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_WEBSOCKET, uservalues);
     lua_pushvalue(L, request);
     lua_setiuservalue(L, -2, UV_REQUEST);
     lua_pushvalue(L, protocol);
     lua_setiuservalue(L, -2, UV_PROTOCOL);
-    wf_ws *ws = wf_ws_new(s, client, *o, hub);
+    wf_ws *ws = wf_ws_new(s, client, o->options, hub);
     if (!ws)
         return wf_fail(L, WF_NOMEM, NULL);
     wf_handle_fill(h, &ws->object);
@@ -125,8 +124,8 @@ static int l_ws_accept(lua_State *L)
     if (!s)
         return 3;
     wf_request *r = wf_request_arg(L, 2);
-    luaL_checkudata(L, 3, OPTIONS);
-    wf_hub *hub = lua_isnoneornil(L, 4) ? NULL : (wf_hub *)wf_handle_arg(L, 4, HUB)->object;
+    wf_class_check(L, 3, WF_CLASS_WS_OPTIONS);
+    wf_hub *hub = lua_isnoneornil(L, 4) ? NULL : (wf_hub *)wf_object_arg(L, 4, WF_CLASS_HUB);
     lua_settop(L, 6);
     if (s->fd < 0 || !queue_101(L, s, r))
         return wf_fail_stream(L, s, "handshake");
@@ -140,7 +139,7 @@ static int l_ws_client(lua_State *L)
     if (!s)
         return 3;
     wf_request_arg(L, 2);
-    luaL_checkudata(L, 3, OPTIONS);
+    wf_class_check(L, 3, WF_CLASS_WS_OPTIONS);
     lua_settop(L, 4);
     if (s->fd < 0)
         return wf_fail_stream(L, s, "handshake");
@@ -562,7 +561,7 @@ static int hub_close(lua_State *L)
 static int l_hub(lua_State *L)
 {
     wf_loop *loop = wf_state_loop(L);
-    wf_handle *h = wf_handle_new(L, HUB, 0);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_HUB, 0);
     wf_hub *hub = wf_hub_new(loop);
     if (!hub)
         return wf_fail(L, WF_NOMEM, NULL);
@@ -680,7 +679,7 @@ static void set_methods(lua_State *L, int module, const char *class, const luaL_
 /* __index with the methods as a third upvalue: one look-up per call. */
 static void set_index(lua_State *L, int module)
 {
-    luaL_getmetatable(L, WEBSOCKET);
+    luaL_getmetatable(L, "weft.websocket");
     lua_getfield(L, module, "state");
     lua_pushvalue(L, -2);
     lua_getfield(L, -3, "__methods");
@@ -691,11 +690,11 @@ static void set_index(lua_State *L, int module)
 
 void wf_open_websocket(lua_State *L, int module)
 {
-    wf_class_new(L, module, "ws_options", options_meta, no_functions);
-    wf_class_new(L, module, "hub", hub_meta, no_functions);
-    wf_class_new(L, module, "websocket", meta, no_functions);
-    set_methods(L, module, HUB, hub_methods);
-    set_methods(L, module, WEBSOCKET, methods);
+    wf_class_new(L, module, WF_CLASS_WS_OPTIONS, options_meta, no_functions);
+    wf_class_new(L, module, WF_CLASS_HUB, hub_meta, no_functions);
+    wf_class_new(L, module, WF_CLASS_WEBSOCKET, meta, no_functions);
+    set_methods(L, module, "weft.hub", hub_methods);
+    set_methods(L, module, "weft.websocket", methods);
     set_index(L, module);
     wf_set_functions(L, module, functions);
 }
