@@ -7,6 +7,7 @@
 #endif
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "io/crypto.h"
 #include "io/resolve.h"
@@ -57,6 +58,30 @@ static void age(struct ev_loop *ev, ev_timer *timer, int revents)
         give_memory_back();
 }
 
+static void nothing(struct ev_loop *ev, ev_async *async, int revents)
+{
+    (void)ev, (void)async, (void)revents;
+}
+
+/*
+ * libev makes its pipe for signals and other threads when first asked, and aborts
+ * the process when there is no descriptor left for it. Ask now, when a failure can
+ * still be told; the pipe stays.
+ */
+static bool make_pipe(struct ev_loop *ev)
+{
+    int free[2];
+    if (pipe(free) < 0)
+        return false;
+    close(free[0]);
+    close(free[1]);
+    ev_async async;
+    ev_async_init(&async, nothing);
+    ev_async_start(ev, &async);
+    ev_async_stop(ev, &async);
+    return true;
+}
+
 static void prepare_process(void)
 {
     pthread_atfork(NULL, NULL, count_fork);
@@ -72,7 +97,9 @@ wf_loop *wf_loop_new(void)
         return NULL;
     loop->input = malloc(WF_READ_BYTES);
     loop->ev = loop->input ? ev_loop_new(EVFLAG_AUTO) : NULL;
-    if (!loop->ev) {
+    if (!loop->ev || !make_pipe(loop->ev)) {
+        if (loop->ev)
+            ev_loop_destroy(loop->ev);
         free(loop->input);
         free(loop);
         return NULL;

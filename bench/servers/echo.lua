@@ -1,0 +1,10 @@
+-- The echo server of the benchmarks: every check of the protocol is on, the
+-- handler is one Lua coroutine per connection.
+local weft = require "weft"
+
+local app = weft.app { max_message = 64 << 20, ping_interval = 20 }
+app:websocket("/", function(ws)
+   for message, kind in ws:messages() do ws:send(message, kind) end
+end)
+assert(app:listen("127.0.0.1:" .. (arg[1] or 9001), { backlog = 4096 }))
+weft.run()
