@@ -32,10 +32,14 @@ build = {
       ["weft.core"] = {
          sources = {
             "src/bind/http.c",
+            "src/bind/run.c",
             "src/bind/socket.c",
             "src/bind/state.c",
             "src/bind/system.c",
             "src/bind/task.c",
+            "src/bind/task_end.c",
+            "src/bind/task_lua.c",
+            "src/bind/waits.c",
             "src/bind/websocket.c",
             "src/core/buffer.c",
             "src/core/frame.c",

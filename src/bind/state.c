@@ -275,6 +275,8 @@ int luaopen_weft_core(lua_State *L)
     lua_newtable(L);
     lua_setfield(L, module, "methods");
     wf_open_tasks(L, module);
+    wf_open_waits(L, module);
+    wf_open_run(L, module);
     wf_open_sockets(L, module);
     wf_open_http(L, module);
     wf_open_websocket(L, module);

@@ -111,6 +111,8 @@ static inline void wf_send_now(wf_loop *loop)
 double wf_opt_timeout(lua_State *L, int arg);
 
 void wf_open_tasks(lua_State *L, int module);
+void wf_open_waits(lua_State *L, int module);
+void wf_open_run(lua_State *L, int module);
 void wf_open_sockets(lua_State *L, int module);
 void wf_open_http(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);

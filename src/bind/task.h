@@ -22,15 +22,15 @@ typedef struct wf_task {
     wf_state *state;
     lua_State *co;
     wf_waiter waiter;
-    wf_waiter *parked;  /* its own slot, for park */
+    wf_waiter *parked; /* its own slot, for park */
     wf_waiter *joiner;
-    wf_object *owned;   /* the connection that ends with the task */
-    double deadline;    /* of everything that waits; INFINITY: none */
-    double until;       /* of the operation under way */
-    int anchor;         /* in the anchors: its handle, while it lives */
-    int on_end;         /* registry: told when it ends, or LUA_NOREF */
-    int results;        /* on co's stack once it is done */
-    uint8_t status;     /* wf_task_status */
+    wf_object *owned; /* the connection that ends with the task */
+    double deadline;  /* of everything that waits; INFINITY: none */
+    double until;     /* of the operation under way */
+    int anchor;       /* in the anchors: its handle, while it lives */
+    int on_end;       /* registry: told when it ends, or LUA_NOREF */
+    int results;      /* on co's stack once it is done */
+    uint8_t status;   /* wf_task_status */
     bool started, waiting, cancelling, watched;
 } wf_task;
 
