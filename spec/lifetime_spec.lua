@@ -550,7 +550,7 @@ describe("a Lua state", function()
          stream = weft.dial("127.0.0.1:" .. math.tointeger(port))
          task, channel = weft.spawn(stream.receive, stream, 1), weft.channel()
          weft.sleep(0)
-      ]] }, { limit = 10 }):finish()
+      ]] }, { limit = 10, env = { LUA_INIT = "" } }):finish() -- nothing may load weft before
       assert.equal(0, status, output)
       assert.truthy(output:find "the Lua state is closing\n$", output)
    end)

@@ -25,10 +25,11 @@ local function expect_error(pattern, f, ...)
    assert.truthy(tostring(err):find(pattern), tostring(err))
 end
 
--- Bytes that name their place, so that nothing can be lost, doubled or moved unseen.
+-- Kilobytes that name their place, so that nothing can be lost, doubled or moved unseen.
+local FILLING = ("0123456789abcdef"):rep(63) .. "\n"
 local function numbered(size)
    local parts = {}
-   for i = 1, size // 8 do parts[i] = ("%07d\n"):format(i % 10000000) end
+   for i = 1, size // 1024 do parts[i] = ("%015d"):format(i) .. FILLING end
    return table.concat(parts)
 end
 
@@ -803,7 +804,7 @@ describe("methods", function()
          expect_error("weft.tcp expected, got weft.stream", fresh.connect_ip, near, "127.0.0.1", 1)
          expect_error("weft.stream expected, got table", near.receive, {})
          expect_error("weft.stream expected, got no value", near.receive)
-         expect_error("weft.stream expected, got userdata", near.receive, io.stdout)
+         expect_error("weft.stream expected, got FILE", near.receive, io.stdout)
          expect_error("weft.stream expected, got nil", near.close, nil)
          assert.is_nil(fresh.send)
          assert.is_nil(near.accept)
