@@ -32,13 +32,16 @@ build = {
       ["weft.core"] = {
          sources = {
             "src/bind/http.c",
+            "src/bind/resolve.c",
             "src/bind/run.c",
             "src/bind/socket.c",
             "src/bind/state.c",
+            "src/bind/stream.c",
             "src/bind/system.c",
             "src/bind/task.c",
             "src/bind/task_end.c",
             "src/bind/task_lua.c",
+            "src/bind/tcp.c",
             "src/bind/waits.c",
             "src/bind/websocket.c",
             "src/core/buffer.c",

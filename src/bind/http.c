@@ -313,9 +313,7 @@ static int parse_head(lua_State *L, wf_stream *s)
                                                &limits, &why);
     if (n > 0) {
         push_request(L, &head, s);
-        wf_buffer_consume(&s->in, (size_t)n);
-        if (s->in.len == 0)
-            wf_buffer_free(&s->in);
+        wf_stream_consume(s, (size_t)n);
         return 1;
     }
     if (n == 0)
@@ -336,15 +334,14 @@ static int read_head_k(lua_State *L, int status, lua_KContext woken)
         if (n > 0)
             return n;
     }
-    if (!s || s->eof || s->fd < 0) {
+    if (wf_stream_at_end(s)) {
         if (s && s->in.len > 0)
             return wf_fail(L, WF_PROTOCOL, "closed within a head");
         return wf_fail_stream(L, s, "receive");
     }
     if (!woken)
         wf_wait_begin(L, wf_opt_timeout(L, 6));
-    wf_stream_watch_read(s, true);
-    return wf_wait(L, &s->reader, read_head_k, 1);
+    return wf_stream_wait_read(L, s, read_head_k, 1);
 }
 
 /* read_head(stream, "request"|"response", max_line, max_head, max_fields, timeout) */

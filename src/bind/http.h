@@ -4,7 +4,7 @@
 #ifndef WF_BIND_HTTP_H
 #define WF_BIND_HTTP_H
 
-#include "bind/socket.h"
+#include "bind/stream.h"
 #include "core/head.h"
 
 WF_HIDDEN_BEGIN

@@ -1,20 +1,32 @@
 /*
- * socket: what other files of the binding need of stream handles.
+ * socket: what the classes tcp, listener and stream share; see socket.c.
  */
 #ifndef WF_BIND_SOCKET_H
 #define WF_BIND_SOCKET_H
 
-#include "bind/task.h"
+#include "bind/state.h"
 #include "io/address.h"
 #include "io/stream.h"
 
 WF_HIDDEN_BEGIN
 
-/* Argument arg as a stream that is open; otherwise NULL and nil, message,
- * "closed" are pushed. [-0, +0|3, raises] */
-wf_stream *wf_stream_arg(lua_State *L, int arg);
-/* nil, message, code of a stream that is gone. [-0, +3, m] */
-int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what);
+/* Creates one of the three: with __gc, __close, __tostring and the methods that all
+ * have, besides its own. [-0, +0, m] */
+void wf_socket_class(lua_State *L, int module, wf_class_id id, const luaL_Reg *methods);
+
+/* getsockname or getpeername */
+typedef int (*wf_name_fn)(int, struct sockaddr *, socklen_t *);
+/* Asks for the descriptor's name; false: it has none. */
+bool wf_socket_name(int fd, wf_name_fn name, wf_sockaddr *a);
+/* ip, port, family of the handle's descriptor | nil, message, "closed". [-0, +3, m] */
+int wf_socket_push_name(lua_State *L, wf_name_fn name);
+/* "1.2.3.4:80" or "[::1]:80". [-0, +1, m] */
+void wf_socket_push_endpoint(lua_State *L, const char *ip, int port);
+void wf_socket_push_address(lua_State *L, const wf_sockaddr *a);
+
+/* A fresh tcp has a descriptor of that family from here on, with the options that
+ * were set on one of another family. false: errno. */
+bool wf_socket_ensure(wf_stream *s, int family);
 
 WF_HIDDEN_END
 

@@ -87,11 +87,11 @@ void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions)
 }
 
 /* Into the table on the top. [-0, +0, m] */
-static void set_methods(lua_State *L, int module, int metatable, const luaL_Reg *functions)
+static void set_methods(lua_State *L, int module, int metatable, const luaL_Reg *list)
 {
     lua_getfield(L, module, "state");
     lua_pushvalue(L, metatable);
-    luaL_setfuncs(L, functions, 2);
+    luaL_setfuncs(L, list, 2);
 }
 
 static const char *const class_names[WF_CLASS_COUNT] = {
@@ -135,6 +135,23 @@ void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta
     lua_setfield(L, metatable, "__methods"); /* for an __index that is a function */
     lua_setfield(L, metatable, "__index");
     set_methods(L, module, metatable, meta); /* may replace __index */
+    lua_pop(L, 1);
+}
+
+void wf_class_add(lua_State *L, int module, wf_class_id id, const luaL_Reg *methods,
+                  int n)
+{
+    int first = lua_gettop(L) - n + 1;
+    lua_getfield(L, module, "methods");
+    lua_getfield(L, -1, class_names[id]);
+    lua_replace(L, -2);
+    lua_insert(L, first);
+    lua_getfield(L, module, "state");
+    lua_insert(L, first + 1);
+    const wf_state *st = lua_touserdata(L, first + 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
+    lua_insert(L, first + 2);
+    luaL_setfuncs(L, methods, 2 + n);
     lua_pop(L, 1);
 }
 
@@ -277,7 +294,9 @@ int luaopen_weft_core(lua_State *L)
     wf_open_tasks(L, module);
     wf_open_waits(L, module);
     wf_open_run(L, module);
-    wf_open_sockets(L, module);
+    wf_open_tcp(L, module);
+    wf_open_stream(L, module);
+    wf_open_resolve(L, module);
     wf_open_http(L, module);
     wf_open_websocket(L, module);
     wf_open_system(L, module);

@@ -73,6 +73,9 @@ const char *wf_error_name(enum wf_error error);
  * methods go to the module table's `methods`. [-0, +0, m] */
 void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta,
                   const luaL_Reg *methods);
+/* Adds methods, which get the n values on the top as upvalues 3 and up. [-n, +0, m] */
+void wf_class_add(lua_State *L, int module, wf_class_id id, const luaL_Reg *methods,
+                  int n);
 /* Sets functions with upvalue 1 into the module. [-0, +0, m] */
 void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
 
@@ -113,7 +116,9 @@ double wf_opt_timeout(lua_State *L, int arg);
 void wf_open_tasks(lua_State *L, int module);
 void wf_open_waits(lua_State *L, int module);
 void wf_open_run(lua_State *L, int module);
-void wf_open_sockets(lua_State *L, int module);
+void wf_open_tcp(lua_State *L, int module);
+void wf_open_stream(lua_State *L, int module);
+void wf_open_resolve(lua_State *L, int module);
 void wf_open_http(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
 void wf_open_system(lua_State *L, int module);

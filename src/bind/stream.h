@@ -1,0 +1,32 @@
+/*
+ * stream: what other files of the binding need of stream handles.
+ */
+#ifndef WF_BIND_STREAM_H
+#define WF_BIND_STREAM_H
+
+#include "bind/socket.h"
+#include "bind/task.h"
+
+WF_HIDDEN_BEGIN
+
+/* A stream over the descriptor, which is closed when that fails. [-0, +1|3, m] */
+int wf_stream_push(lua_State *L, int fd, const wf_peer *peer);
+/* Argument arg as a stream that is open; otherwise NULL and nil, message,
+ * "closed" are pushed. [-0, +0|3, raises] */
+wf_stream *wf_stream_arg(lua_State *L, int arg);
+/* nil, message, code of a stream that is gone. [-0, +3, m] */
+int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what);
+
+/* The stream is gone, or nothing more will come. */
+static inline bool wf_stream_at_end(const wf_stream *s)
+{
+    return !s || s->eof || s->fd < 0;
+}
+/* n received bytes are used; an empty buffer is freed. */
+void wf_stream_consume(wf_stream *s, size_t n);
+/* Waits for bytes, then goes on in k; wf_wait_begin came before. As wf_wait. */
+int wf_stream_wait_read(lua_State *L, wf_stream *s, lua_KFunction k, lua_KContext ctx);
+
+WF_HIDDEN_END
+
+#endif
