@@ -31,7 +31,10 @@ build = {
    modules = {
       ["weft.core"] = {
          sources = {
+            "src/bind/handshake.c",
             "src/bind/http.c",
+            "src/bind/hub.c",
+            "src/bind/message.c",
             "src/bind/resolve.c",
             "src/bind/run.c",
             "src/bind/socket.c",
@@ -44,6 +47,7 @@ build = {
             "src/bind/tcp.c",
             "src/bind/waits.c",
             "src/bind/websocket.c",
+            "src/bind/ws_options.c",
             "src/core/buffer.c",
             "src/core/frame.c",
             "src/core/handshake.c",

@@ -7,16 +7,14 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/handshake.h"
-#include "io/crypto.h"
-
 wf_request *wf_request_arg(lua_State *L, int arg)
 {
     return wf_class_check(L, arg, WF_CLASS_REQUEST);
 }
 
-void wf_request_head(const wf_request *r, wf_head *head)
+wf_request *wf_request_head(lua_State *L, int arg, wf_head *head)
 {
+    wf_request *r = wf_request_arg(L, arg);
     head->method = r->method;
     head->target = r->target;
     head->reason = r->reason;
@@ -25,13 +23,15 @@ void wf_request_head(const wf_request *r, wf_head *head)
     head->nfields = r->nfields;
     head->length = r->length;
     memcpy(head->fields, r->fields, r->nfields * sizeof *r->fields);
+    return r;
 }
 
 /* [-0, +1, m] */
 static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
 {
     size_t fields = head->nfields * sizeof *head->fields;
-    wf_request *r = wf_class_push(L, WF_CLASS_REQUEST, sizeof *r + fields + head->length, 1);
+    size_t size = sizeof(wf_request) + fields + head->length;
+    wf_request *r = wf_class_push(L, WF_CLASS_REQUEST, size, 1);
     r->peer = s->peer;
     r->method = head->method;
     r->target = head->target;
@@ -46,7 +46,7 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
 
 /* -- fields of a request --------------------------------------------------------- */
 
-static void push_span(lua_State *L, const wf_request *r, wf_span span)
+void wf_request_push_span(lua_State *L, const wf_request *r, wf_span span)
 {
     lua_pushlstring(L, wf_request_bytes(r) + span.at, span.len);
 }
@@ -83,7 +83,7 @@ static int push_path(lua_State *L, const wf_request *r)
     if (path.len == 0)
         lua_pushliteral(L, "/");
     else
-        push_span(L, r, path);
+        wf_request_push_span(L, r, path);
     return 1;
 }
 
@@ -94,7 +94,7 @@ static int push_query(lua_State *L, const wf_request *r)
     if (query.at == 0)
         lua_pushnil(L);
     else
-        push_span(L, r, query);
+        wf_request_push_span(L, r, query);
     return 1;
 }
 
@@ -153,7 +153,7 @@ static int request_header(lua_State *L)
             continue;
         if (found++)
             lua_pushliteral(L, ", ");
-        push_span(L, r, r->fields[i].value);
+        wf_request_push_span(L, r, r->fields[i].value);
         if (found > 1)
             lua_concat(L, 3);
     }
@@ -164,20 +164,18 @@ static int request_header(lua_State *L)
 
 static int request_has_token(lua_State *L)
 {
-    wf_request *r = wf_request_arg(L, 1);
     wf_head head;
-    wf_request_head(r, &head);
-    lua_pushboolean(L, wf_head_has_token(&head, wf_request_bytes(r), luaL_checkstring(L, 2),
-                                         luaL_checkstring(L, 3)));
+    const char *p = wf_request_bytes(wf_request_head(L, 1, &head));
+    const char *name = luaL_checkstring(L, 2), *token = luaL_checkstring(L, 3);
+    lua_pushboolean(L, wf_head_has_token(&head, p, name, token));
     return 1;
 }
 
 static int request_count(lua_State *L)
 {
-    wf_request *r = wf_request_arg(L, 1);
     wf_head head;
-    wf_request_head(r, &head);
-    lua_pushinteger(L, wf_head_count(&head, wf_request_bytes(r), luaL_checkstring(L, 2)));
+    const char *p = wf_request_bytes(wf_request_head(L, 1, &head));
+    lua_pushinteger(L, wf_head_count(&head, p, luaL_checkstring(L, 2)));
     return 1;
 }
 
@@ -187,7 +185,7 @@ static int push_own(lua_State *L, const wf_request *r, const char *key)
     switch (key[0]) {
     case 'm':
         if (strcmp(key, "method") == 0)
-            return push_span(L, r, r->method), 1;
+            return wf_request_push_span(L, r, r->method), 1;
         break;
     case 'p':
         if (strcmp(key, "path") == 0)
@@ -199,7 +197,7 @@ static int push_own(lua_State *L, const wf_request *r, const char *key)
         break;
     case 't':
         if (strcmp(key, "target") == 0)
-            return push_span(L, r, r->target), 1;
+            return wf_request_push_span(L, r, r->target), 1;
         break;
     case 'v':
         if (strcmp(key, "version") == 0)
@@ -217,7 +215,7 @@ static int push_own(lua_State *L, const wf_request *r, const char *key)
         if (strcmp(key, "remote_port") == 0)
             return lua_pushinteger(L, r->peer.port), 1;
         if (strcmp(key, "reason") == 0 && r->status)
-            return push_span(L, r, r->reason), 1;
+            return wf_request_push_span(L, r, r->reason), 1;
         break;
     }
     return 0;
@@ -280,8 +278,8 @@ static int request_tostring(lua_State *L)
     if (r->status) {
         lua_pushfstring(L, "weft.request (response %d from %s)", (int)r->status, ip);
     } else {
-        push_span(L, r, r->method);
-        push_span(L, r, r->target);
+        wf_request_push_span(L, r, r->method);
+        wf_request_push_span(L, r, r->target);
         lua_pushfstring(L, "weft.request (%s %s from %s)", lua_tostring(L, -2),
                         lua_tostring(L, -1), ip);
     }
@@ -290,15 +288,23 @@ static int request_tostring(lua_State *L)
 
 /* -- reading a head ---------------------------------------------------------------- */
 
+static uint16_t check_limit(lua_State *L, int arg, uint16_t usual, int most,
+                            const char *range)
+{
+    lua_Integer n = luaL_optinteger(L, arg, usual);
+    luaL_argcheck(L, n > 0 && n <= most, arg, range);
+    return (uint16_t)n;
+}
+
 static wf_head_limits check_limits(lua_State *L)
 {
-    lua_Integer line = luaL_optinteger(L, 3, wf_head_default_limits.max_line);
-    lua_Integer head = luaL_optinteger(L, 4, wf_head_default_limits.max_head);
-    lua_Integer fields = luaL_optinteger(L, 5, wf_head_default_limits.max_fields);
-    luaL_argcheck(L, line > 0 && line <= WF_HEAD_MAX_BYTES, 3, "max_line: 1 to 65535 bytes");
-    luaL_argcheck(L, head > 0 && head <= WF_HEAD_MAX_BYTES, 4, "max_head: 1 to 65535 bytes");
-    luaL_argcheck(L, fields > 0 && fields <= WF_HEAD_MAX_FIELDS, 5, "max_fields: 1 to 64");
-    return (wf_head_limits){ (uint16_t)line, (uint16_t)head, (uint16_t)fields };
+    const wf_head_limits *usual = &wf_head_default_limits;
+    const int bytes = WF_HEAD_MAX_BYTES, fields = WF_HEAD_MAX_FIELDS;
+    return (wf_head_limits){
+        check_limit(L, 3, usual->max_line, bytes, "max_line: 1 to 65535 bytes"),
+        check_limit(L, 4, usual->max_head, bytes, "max_head: 1 to 65535 bytes"),
+        check_limit(L, 5, usual->max_fields, fields, "max_fields: 1 to 64"),
+    };
 }
 
 /* Results pushed, or 0: more bytes are needed. */
@@ -306,11 +312,11 @@ static int parse_head(lua_State *L, wf_stream *s)
 {
     wf_head_limits limits = check_limits(L);
     wf_head head;
-    const char *why = "malformed";
+    const char *why = "malformed", *p = (const char *)s->in.data;
+    size_t len = s->in.len;
     bool response = lua_toboolean(L, 2);
-    int n = (response ? wf_head_parse_response
-                      : wf_head_parse_request)(&head, (const char *)s->in.data, s->in.len,
-                                               &limits, &why);
+    int n = response ? wf_head_parse_response(&head, p, len, &limits, &why)
+                     : wf_head_parse_request(&head, p, len, &limits, &why);
     if (n > 0) {
         push_request(L, &head, s);
         wf_stream_consume(s, (size_t)n);
@@ -327,18 +333,16 @@ static int read_head_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
     wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
+    bool within = s && s->in.len > 0;
     if (woken && wf_woken(L) == WF_TIMEOUT)
-        return wf_fail(L, WF_TIMEOUT, s && s->in.len > 0 ? "timeout within a head" : "timeout");
-    if (s && s->in.len > 0) {
-        int n = parse_head(L, s);
-        if (n > 0)
-            return n;
-    }
-    if (wf_stream_at_end(s)) {
-        if (s && s->in.len > 0)
-            return wf_fail(L, WF_PROTOCOL, "closed within a head");
+        return wf_fail(L, WF_TIMEOUT, within ? "timeout within a head" : "timeout");
+    int n = within ? parse_head(L, s) : 0;
+    if (n > 0)
+        return n;
+    if (wf_stream_at_end(s) && within)
+        return wf_fail(L, WF_PROTOCOL, "closed within a head");
+    if (wf_stream_at_end(s))
         return wf_fail_stream(L, s, "receive");
-    }
     if (!woken)
         wf_wait_begin(L, wf_opt_timeout(L, 6));
     return wf_stream_wait_read(L, s, read_head_k, 1);
@@ -362,56 +366,7 @@ static int l_read_head(lua_State *L)
     return read_head_k(L, LUA_OK, 0);
 }
 
-/* -- the handshake's judges ---------------------------------------------------------- */
-
-/* judge(request) -> 101 | status, why, bad_version */
-static int l_judge(lua_State *L)
-{
-    wf_request *r = wf_request_arg(L, 1);
-    wf_head head;
-    wf_request_head(r, &head);
-    bool bad_version = false;
-    const char *why = NULL;
-    int status = wf_handshake_judge(&head, wf_request_bytes(r), &bad_version, &why);
-    lua_pushinteger(L, status);
-    if (status == 101)
-        return 1;
-    lua_pushstring(L, why);
-    lua_pushboolean(L, bad_version);
-    return 3;
-}
-
-static int l_ws_key(lua_State *L)
-{
-    uint8_t random[16];
-    char key[25];
-    if (!wf_random(random, sizeof random))
-        return wf_fail(L, WF_SYSTEM, "the system gave no random bytes");
-    wf_handshake_key(random, key);
-    lua_pushstring(L, key);
-    return 1;
-}
-
-/* ws_check(response, key, offered) -> protocol or false | nil, why */
-static int l_ws_check(lua_State *L)
-{
-    wf_request *r = wf_request_arg(L, 1);
-    wf_head head;
-    wf_request_head(r, &head);
-    wf_span protocol = { 0, 0 };
-    const char *why = wf_handshake_check(&head, wf_request_bytes(r), luaL_checkstring(L, 2),
-                                         wf_sha1, luaL_optstring(L, 3, NULL), false, &protocol);
-    if (why) {
-        lua_pushnil(L);
-        lua_pushstring(L, why);
-        return 2;
-    }
-    if (protocol.len > 0)
-        push_span(L, r, protocol);
-    else
-        lua_pushboolean(L, false);
-    return 1;
-}
+/* -- the class ---------------------------------------------------------------- */
 
 static const luaL_Reg meta[] = {
     { "__index", request_index },
@@ -429,9 +384,6 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
     { "read_head", l_read_head },
-    { "judge", l_judge },
-    { "ws_key", l_ws_key },
-    { "ws_check", l_ws_check },
     { NULL, NULL },
 };
 

@@ -25,9 +25,12 @@ static inline const char *wf_request_bytes(const wf_request *r)
     return (const char *)(r->fields + r->nfields);
 }
 
+/* Argument arg as a request. [-0, +0, raises] */
 wf_request *wf_request_arg(lua_State *L, int arg);
-/* As the core's judges take it. */
-void wf_request_head(const wf_request *r, wf_head *head);
+/* Bytes of the request. [-0, +1, m] */
+void wf_request_push_span(lua_State *L, const wf_request *r, wf_span span);
+/* The same, and as the core's judges take it. [-0, +0, raises] */
+wf_request *wf_request_head(lua_State *L, int arg, wf_head *head);
 
 WF_HIDDEN_END
 

@@ -298,7 +298,10 @@ int luaopen_weft_core(lua_State *L)
     wf_open_stream(L, module);
     wf_open_resolve(L, module);
     wf_open_http(L, module);
+    wf_open_handshake(L, module);
+    wf_open_ws_options(L, module);
     wf_open_websocket(L, module);
+    wf_open_hub(L, module);
     wf_open_system(L, module);
     push_codes(L);
     lua_setfield(L, module, "codes");

@@ -120,7 +120,10 @@ void wf_open_tcp(lua_State *L, int module);
 void wf_open_stream(lua_State *L, int module);
 void wf_open_resolve(lua_State *L, int module);
 void wf_open_http(lua_State *L, int module);
+void wf_open_handshake(lua_State *L, int module);
+void wf_open_ws_options(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
+void wf_open_hub(lua_State *L, int module); /* after websocket */
 void wf_open_system(lua_State *L, int module);
 
 WF_HIDDEN_END

@@ -2,8 +2,6 @@
  * system: the small functions of the module: clock, URLs, files, comparison.
  */
 #include <errno.h>
-#include <limits.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +13,35 @@
 
 static int l_now(lua_State *L)
 {
-    (void)L;
     lua_pushnumber(L, wf_time());
     return 1;
 }
 
-static void set_span(lua_State *L, const char *key, const char *p, wf_span span, bool empty)
+/* These set a field of the table on the top. [-0, +0, m] */
+
+static void set_span(lua_State *L, const char *key, const char *p, wf_span span)
 {
-    if (span.len == 0 && !empty)
-        return;
     lua_pushlstring(L, p + span.at, span.len);
     lua_setfield(L, -2, key);
+}
+
+static void set_integer(lua_State *L, const char *key, lua_Integer value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, key);
+}
+
+static void set_boolean(lua_State *L, const char *key, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, key);
+}
+
+/* A part of a URL, when it has one. */
+static void set_part(lua_State *L, const char *key, const char *p, wf_span span)
+{
+    if (span.len > 0)
+        set_span(L, key, p, span);
 }
 
 static int fail_why(lua_State *L, const char *why)
@@ -44,19 +60,16 @@ static int l_parse_url(lua_State *L)
     if (why)
         return fail_why(L, why);
     lua_createtable(L, 0, 9);
-    set_span(L, "scheme", p, url.scheme, false);
-    set_span(L, "userinfo", p, url.userinfo, false);
-    set_span(L, "host", p, url.host, false);
-    set_span(L, "path", p, url.path, false);
-    set_span(L, "query", p, url.query, url.has_query);
-    lua_pushinteger(L, url.port);
-    lua_setfield(L, -2, "port");
-    lua_pushboolean(L, url.secure);
-    lua_setfield(L, -2, "secure");
-    lua_pushboolean(L, url.ipv6);
-    lua_setfield(L, -2, "ipv6");
-    lua_pushboolean(L, url.has_fragment);
-    lua_setfield(L, -2, "has_fragment");
+    set_part(L, "scheme", p, url.scheme);
+    set_part(L, "userinfo", p, url.userinfo);
+    set_part(L, "host", p, url.host);
+    set_part(L, "path", p, url.path);
+    if (url.has_query)
+        set_span(L, "query", p, url.query);
+    set_integer(L, "port", url.port);
+    set_boolean(L, "secure", url.secure);
+    set_boolean(L, "ipv6", url.ipv6);
+    set_boolean(L, "has_fragment", url.has_fragment);
     return 1;
 }
 
@@ -72,11 +85,9 @@ static int l_parse_address(lua_State *L)
     lua_createtable(L, 0, 4);
     lua_pushstring(L, kinds[address.kind]);
     lua_setfield(L, -2, "kind");
-    set_span(L, "host", p, address.host, true);
-    lua_pushinteger(L, address.port);
-    lua_setfield(L, -2, "port");
-    lua_pushboolean(L, address.ipv6);
-    lua_setfield(L, -2, "ipv6");
+    set_span(L, "host", p, address.host);
+    set_integer(L, "port", address.port);
+    set_boolean(L, "ipv6", address.ipv6);
     return 1;
 }
 
@@ -95,10 +106,8 @@ static int l_stat(lua_State *L)
     if (stat(path, &st) < 0)
         return wf_fail_errno(L, errno, path);
     lua_createtable(L, 0, 3);
-    lua_pushinteger(L, (lua_Integer)st.st_size);
-    lua_setfield(L, -2, "size");
-    lua_pushinteger(L, (lua_Integer)st.st_mtime);
-    lua_setfield(L, -2, "mtime");
+    set_integer(L, "size", (lua_Integer)st.st_size);
+    set_integer(L, "mtime", (lua_Integer)st.st_mtime);
     lua_pushstring(L, S_ISREG(st.st_mode)   ? "file"
                       : S_ISDIR(st.st_mode) ? "directory"
                                             : "other");
@@ -121,8 +130,8 @@ static const struct {
     const char *name;
     int number;
 } signals[] = {
-    { "HUP", SIGHUP },   { "INT", SIGINT },   { "QUIT", SIGQUIT }, { "TERM", SIGTERM },
-    { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "ALRM", SIGALRM }, { "PIPE", SIGPIPE },
+    { "HUP", SIGHUP },     { "INT", SIGINT },   { "QUIT", SIGQUIT }, { "TERM", SIGTERM },
+    { "USR1", SIGUSR1 },   { "USR2", SIGUSR2 }, { "ALRM", SIGALRM }, { "PIPE", SIGPIPE },
     { "WINCH", SIGWINCH }, { "CONT", SIGCONT }, { "TSTP", SIGTSTP },
 };
 
@@ -140,9 +149,7 @@ void wf_open_system(lua_State *L, int module)
 {
     wf_set_functions(L, module, functions);
     lua_newtable(L);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        lua_pushinteger(L, signals[i].number);
-        lua_setfield(L, -2, signals[i].name);
-    }
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        set_integer(L, signals[i].name, signals[i].number);
     lua_setfield(L, module, "signals");
 }

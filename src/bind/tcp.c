@@ -5,7 +5,6 @@
 #include "bind/stream.h"
 
 #include <errno.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,0 +1,155 @@
+/*
+ * handshake: requests and responses judged by the core, and streams that become
+ * websockets. What is sent in between is decided in Lua (lua/weft/upgrade.lua,
+ * client.lua).
+ */
+#include "core/handshake.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bind/websocket.h"
+#include "io/crypto.h"
+#include "io/hub.h"
+
+/* -- judging --------------------------------------------------------------------- */
+
+/* judge(request) -> 101 | status, why, bad_version */
+static int l_judge(lua_State *L)
+{
+    wf_head head;
+    wf_request *r = wf_request_head(L, 1, &head);
+    bool bad_version = false;
+    const char *why = NULL;
+    int status = wf_handshake_judge(&head, wf_request_bytes(r), &bad_version, &why);
+    lua_pushinteger(L, status);
+    if (status == 101)
+        return 1;
+    lua_pushstring(L, why);
+    lua_pushboolean(L, bad_version);
+    return 3;
+}
+
+static int l_ws_key(lua_State *L)
+{
+    uint8_t random[16];
+    char key[25];
+    if (!wf_random(random, sizeof random))
+        return wf_fail(L, WF_SYSTEM, "the system gave no random bytes");
+    wf_handshake_key(random, key);
+    lua_pushstring(L, key);
+    return 1;
+}
+
+/* ws_check(response, key, offered) -> protocol or false | nil, why */
+static int l_ws_check(lua_State *L)
+{
+    wf_head head;
+    wf_request *r = wf_request_head(L, 1, &head);
+    const char *key = luaL_checkstring(L, 2), *offered = luaL_optstring(L, 3, NULL);
+    wf_span protocol = { 0, 0 };
+    const char *why = wf_handshake_check(&head, wf_request_bytes(r), key, wf_sha1,
+                                         offered, false, &protocol);
+    if (why) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    if (protocol.len > 0)
+        wf_request_push_span(L, r, protocol);
+    else
+        lua_pushboolean(L, false);
+    return 1;
+}
+
+/* -- becoming a websocket -------------------------------------------------------- */
+
+/* The stream becomes a websocket; request and protocol are stack indices.
+ * [-0, +1|3, m] */
+static int push_websocket(lua_State *L, wf_stream *s, bool client, wf_hub *hub,
+                          int request, int protocol)
+{
+    bool named = lua_toboolean(L, protocol);
+    int uservalues = named ? WF_WEBSOCKET_UV_PROTOCOL : WF_WEBSOCKET_UV_REQUEST;
+    wf_ws_options *options = wf_ws_options_arg(L, 3);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_WEBSOCKET, uservalues);
+    lua_pushvalue(L, request);
+    lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_REQUEST);
+    lua_pushvalue(L, protocol);
+    lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_PROTOCOL);
+    wf_ws *ws = wf_ws_new(s, client, options, hub);
+    if (!ws)
+        return wf_fail(L, WF_NOMEM, NULL);
+    wf_handle_fill(h, &ws->object);
+    wf_ws_begin(ws);
+    return 1;
+}
+
+/* The answer to the request, argument 2. [-0, +0, raises] */
+static bool queue_101(lua_State *L, wf_stream *s)
+{
+    const char *protocol = luaL_optstring(L, 5, NULL);
+    const char *extra = luaL_optstring(L, 6, NULL);
+    wf_head head;
+    const char *p = wf_request_bytes(wf_request_head(L, 2, &head));
+    int field = wf_head_find(&head, p, "sec-websocket-key", 0);
+    if (field < 0)
+        luaL_error(L, "ws_accept: judge the request first");
+    wf_span key = head.fields[field].value;
+    char accept[29], answer[160];
+    wf_handshake_accept(p + key.at, key.len, wf_sha1, accept);
+    int n = snprintf(answer, sizeof answer,
+                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
+                     accept);
+    bool ok = wf_stream_write(s, answer, (size_t)n) == WF_OK;
+    if (protocol) {
+        lua_pushfstring(L, "Sec-WebSocket-Protocol: %s\r\n", protocol);
+        ok = ok && wf_stream_write(s, lua_tostring(L, -1), lua_rawlen(L, -1)) == WF_OK;
+        lua_pop(L, 1);
+    }
+    if (extra)
+        ok = ok && wf_stream_write(s, extra, strlen(extra)) == WF_OK;
+    return ok && wf_stream_write(s, "\r\n", 2) == WF_OK;
+}
+
+/* ws_accept(stream, request, options, hub, protocol, extra header lines) */
+static int l_ws_accept(lua_State *L)
+{
+    wf_stream *s = wf_stream_arg(L, 1);
+    if (!s)
+        return 3;
+    wf_request_arg(L, 2);
+    wf_ws_options_arg(L, 3);
+    bool alone = lua_isnoneornil(L, 4);
+    wf_hub *hub = alone ? NULL : (wf_hub *)wf_object_arg(L, 4, WF_CLASS_HUB);
+    lua_settop(L, 6);
+    if (s->fd < 0 || !queue_101(L, s))
+        return wf_fail_stream(L, s, "handshake");
+    return push_websocket(L, s, false, hub, 2, 5);
+}
+
+/* ws_client(stream, response, options, protocol) */
+static int l_ws_client(lua_State *L)
+{
+    wf_stream *s = wf_stream_arg(L, 1);
+    if (!s)
+        return 3;
+    wf_request_arg(L, 2);
+    wf_ws_options_arg(L, 3);
+    lua_settop(L, 4);
+    if (s->fd < 0)
+        return wf_fail_stream(L, s, "handshake");
+    return push_websocket(L, s, true, NULL, 2, 4);
+}
+
+static const luaL_Reg functions[] = {
+    { "judge", l_judge },         { "ws_key", l_ws_key },
+    { "ws_check", l_ws_check },   { "ws_accept", l_ws_accept },
+    { "ws_client", l_ws_client }, { NULL, NULL },
+};
+
+void wf_open_handshake(lua_State *L, int module)
+{
+    wf_set_functions(L, module, functions);
+}

@@ -1,0 +1,56 @@
+/* message: see message.h. */
+#include "bind/message.h"
+
+#include <string.h>
+
+#include "core/utf8.h"
+
+/*
+ * A long text that was just received is known to be UTF-8, and is often what is sent
+ * next: keep the last one, so that its pointer proves what it is. A short one is
+ * checked again more cheaply.
+ */
+#define KNOWN_MIN 1024
+
+static void remember_text(lua_State *L, wf_state *st)
+{
+    st->text = lua_tostring(L, -1);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, st->text_ref);
+}
+
+static bool is_utf8(lua_State *L, const wf_message *m)
+{
+    if (m->len >= KNOWN_MIN && (const char *)m->data == wf_state_of(L)->text)
+        return true;
+    return wf_utf8_valid(m->data, m->len);
+}
+
+void wf_message_push(lua_State *L, const wf_message *m)
+{
+    bool text = m->kind == WF_OP_TEXT;
+    lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
+    if (text && m->len >= KNOWN_MIN)
+        remember_text(L, wf_state_of(L));
+    lua_pushvalue(L, lua_upvalueindex(text ? WF_MESSAGE_UP_TEXT : WF_MESSAGE_UP_BINARY));
+}
+
+unsigned wf_message_kind(lua_State *L, int arg)
+{
+    const char *kind = lua_tostring(L, arg);
+    if (!kind ? lua_isnoneornil(L, arg) : strcmp(kind, "text") == 0)
+        return WF_OP_TEXT;
+    if (!kind || strcmp(kind, "binary") != 0)
+        luaL_argerror(L, arg, "the kind is \"text\" or \"binary\"");
+    return WF_OP_BINARY;
+}
+
+bool wf_message_arg(lua_State *L, int arg, wf_message *m)
+{
+    m->data = (const uint8_t *)luaL_checklstring(L, arg, &m->len);
+    m->kind = (uint8_t)wf_message_kind(L, arg + 1);
+    if (m->kind != WF_OP_TEXT || is_utf8(L, m))
+        return true;
+    wf_fail(L, WF_UTF8, "a text message must be UTF-8; send other bytes as \"binary\"");
+    return false;
+}

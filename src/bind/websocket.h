@@ -1,0 +1,29 @@
+/*
+ * websocket: what other files of the binding need of websocket handles.
+ */
+#ifndef WF_BIND_WEBSOCKET_H
+#define WF_BIND_WEBSOCKET_H
+
+#include "bind/http.h"
+#include "io/ws.h"
+
+WF_HIDDEN_BEGIN
+
+/* Uservalues of a websocket. Without a protocol the last is not there: it reads as nil.
+ */
+enum { WF_WEBSOCKET_UV_DATA = 1, WF_WEBSOCKET_UV_REQUEST, WF_WEBSOCKET_UV_PROTOCOL };
+
+/* Argument 1, a websocket, of one of its methods; NULL: closed. [-0, +0, raises] */
+static inline wf_ws *wf_websocket_of(lua_State *L)
+{
+    return (wf_ws *)wf_handle_check(L)->object;
+}
+/* nil, message, code of a connection that has ended. [-0, +3, m] */
+int wf_websocket_fail(lua_State *L, const wf_ws *ws);
+
+/* Argument arg as compiled options. [-0, +0, raises] */
+wf_ws_options *wf_ws_options_arg(lua_State *L, int arg);
+
+WF_HIDDEN_END
+
+#endif
