@@ -94,10 +94,10 @@ run-asan:
 	@$(TEST_ENV) WEFT_CLEAN_ENV="env -u LD_PRELOAD -u ASAN_OPTIONS -u UBSAN_OPTIONS" \
 	 tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
 
-gc: ## the specs while the collector runs at its most aggressive
+gc: ## the specs while the collector is at its most aggressive, and without io_uring
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
-	@$(TEST_ENV) WEFT_HOSTILE_GC=1 tools/run-tests $(OWN_SPECS)
+	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 tools/run-tests $(OWN_SPECS)
 
 # --- checks ------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ build = {
             "src/core/url.c",
             "src/core/utf8.c",
             "src/io/address.c",
+            "src/io/batch.c",
             "src/io/crypto.c",
             "src/io/hub.c",
             "src/io/listener.c",

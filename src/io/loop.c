@@ -108,6 +108,8 @@ wf_loop *wf_loop_new(void)
     loop->ready_end = &loop->ready;
     loop->forks = fork_count;
     loop->now = wf_time();
+    loop->batch = getenv("WEFT_NO_IO_URING") ? NULL : wf_batch_new();
+    loop->ahead.bytes = loop->batch ? malloc(WF_AHEAD * WF_AHEAD_BYTES) : NULL;
     wf_wheel_init(&loop->wheel, loop->ev, wf_stream_ring);
     ev_timer_init(&loop->aging, age, AGING_INTERVAL, AGING_INTERVAL);
     loop->aging.data = loop;
@@ -167,11 +169,13 @@ void wf_loop_free(wf_loop *loop)
     wf_resolver_free(loop->resolver);
     ev_ref(loop->ev);
     ev_timer_stop(loop->ev, &loop->aging);
+    wf_batch_free(loop->batch);
     wf_wheel_stop(&loop->wheel);
     free_alarms(loop);
     ev_loop_destroy(loop->ev);
     wf_outpool_free(&loop->env.pool);
     wf_spares_free(&loop->env.spares);
+    free(loop->ahead.bytes);
     free(loop->input);
     free(loop);
 }
@@ -196,6 +200,7 @@ bool wf_loop_turn(wf_loop *loop)
     bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
     bool worked = loop->ready != NULL;
     loop->now = wf_time();
+    wf_stream_read_ahead(loop);
     run_ready(loop);
     wf_loop_flush(loop);
     free_dead(loop);

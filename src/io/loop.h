@@ -13,6 +13,7 @@
 #include <ev.h>
 
 #include "core/session.h"
+#include "io/batch.h"
 #include "io/timer.h"
 
 /* Bytes that one connection may take from the kernel in one turn, unless a big
@@ -69,6 +70,15 @@ typedef struct wf_pump {
 
 struct wf_stream;
 
+/* Receives of a turn's first connections, done in one batch before their pumps. */
+#define WF_AHEAD 64
+#define WF_AHEAD_BYTES 2048
+
+typedef struct wf_ahead {
+    uint8_t *bytes; /* WF_AHEAD times WF_AHEAD_BYTES; NULL without a batch */
+    wf_batch_op ops[WF_AHEAD];
+} wf_ahead;
+
 struct wf_loop {
     struct ev_loop *ev;
     wf_session_env env;
@@ -77,6 +87,8 @@ struct wf_loop {
     wf_object *objects, *dead;
     uint8_t *input;    /* the receive buffer, WF_READ_BYTES */
     size_t lingering;  /* closing in good order: the loop stays alive for these */
+    wf_batch *batch; /* NULL: there is none, sends and receives go one by one */
+    wf_ahead ahead;
     struct wf_resolver *resolver;
     wf_pump pump;
     wf_wheel wheel;           /* the connections' timers */

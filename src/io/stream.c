@@ -12,6 +12,9 @@
 
 #define IOV_BATCH 64
 #define LINGER_BYTES ((size_t)64 << 20)
+/* A batch of fewer sends, or of bigger ones, saves nothing. */
+#define BATCH_MIN 4
+#define BATCH_BYTES (16u << 10)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
 
 #ifndef MSG_NOSIGNAL
@@ -183,12 +186,17 @@ static void release(wf_object *object)
 
 /* -- input ----------------------------------------------------------------- */
 
-long wf_stream_read(wf_stream *s, void *p, size_t n)
+static void run_batch(wf_loop *loop, wf_batch_op *ops, unsigned n)
 {
-    ssize_t k;
-    do
-        k = s->file ? read(s->fd, p, n) : recv(s->fd, p, n, 0);
-    while (k < 0 && errno == EINTR);
+    if (wf_batch_run(loop->batch, ops, n))
+        return;
+    wf_batch_free(loop->batch);
+    loop->batch = NULL;
+}
+
+/* k: as of recv(2), but minus the errno for a failure. */
+static long judge_read(wf_stream *s, long k)
+{
     if (k > 0)
         return k;
     if (k == 0) {
@@ -196,10 +204,61 @@ long wf_stream_read(wf_stream *s, void *p, size_t n)
         wf_stream_watch_read(s, false);
         return 0;
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
+    if (k == -EAGAIN || k == -EWOULDBLOCK)
         return -1;
-    fail_errno(s, errno);
+    fail_errno(s, (int)-k);
     return -2;
+}
+
+long wf_stream_read(wf_stream *s, void *p, size_t n)
+{
+    ssize_t k;
+    do
+        k = s->file ? read(s->fd, p, n) : recv(s->fd, p, n, 0);
+    while (k < 0 && errno == EINTR);
+    return judge_read(s, k < 0 ? -errno : k);
+}
+
+long wf_stream_take_ahead(wf_stream *s, uint8_t **p)
+{
+    if (!s->ahead)
+        return -3;
+    const wf_batch_op *op = &s->object.loop->ahead.ops[s->ahead - 1];
+    s->ahead = 0;
+    *p = op->p;
+    return judge_read(s, op->result == -EINTR ? -EAGAIN : op->result);
+}
+
+static bool wants_ahead(const wf_object *object)
+{
+    const wf_stream *s = (const wf_stream *)object;
+    return object->class == &wf_stream_class && !object->dead && s->chatty && s->fd >= 0 &&
+           (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
+}
+
+void wf_stream_read_ahead(wf_loop *loop)
+{
+    wf_ahead *ahead = &loop->ahead;
+    unsigned n = 0;
+    if (!loop->batch || !ahead->bytes)
+        return;
+    for (wf_object *o = loop->ready; o && n < WF_AHEAD; o = o->next_ready)
+        if (wants_ahead(o)) {
+            wf_stream *s = (wf_stream *)o;
+            ahead->ops[n] = (wf_batch_op){ .fd = s->fd,
+                                           .p = ahead->bytes + n * WF_AHEAD_BYTES,
+                                           .n = WF_AHEAD_BYTES };
+            s->ahead = (uint8_t)++n;
+        }
+    if (n >= BATCH_MIN) {
+        run_batch(loop, ahead->ops, n);
+        return;
+    }
+    for (wf_object *o = loop->ready; o && n > 0; o = o->next_ready)
+        if (o->class == &wf_stream_class && ((wf_stream *)o)->ahead) {
+            ((wf_stream *)o)->ahead = 0;
+            n--;
+        }
 }
 
 /* What comes after our last words is thrown away, within bounds. */
@@ -307,8 +366,16 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
     return WF_OK;
 }
 
-/* True when the queue is empty now. */
-static bool drain(wf_stream *s)
+/* The kernel took k of the n bytes that it was offered. */
+static void took(wf_stream *s, size_t k, size_t n)
+{
+    if (k > 0 && s->finish != WF_FINISH_NOT)
+        s->progress = s->object.loop->now;
+    wf_outq_consume(&s->out, &s->object.loop->env.pool, k);
+    s->blocked = k < n; /* it would only say EAGAIN next */
+}
+
+static void drain(wf_stream *s)
 {
     while (s->out.bytes > 0 && !s->blocked) {
         struct iovec iov[IOV_BATCH];
@@ -318,13 +385,9 @@ static bool drain(wf_stream *s)
             want += iov[i].iov_len;
         ssize_t k = transmit(s, iov, n);
         if (k < 0)
-            return false;
-        if (k > 0 && s->finish != WF_FINISH_NOT)
-            s->progress = s->object.loop->now;
-        wf_outq_consume(&s->out, &s->object.loop->env.pool, (size_t)k);
-        s->blocked = (size_t)k < want; /* it would only say EAGAIN next */
+            return;
+        took(s, (size_t)k, want);
     }
-    return s->out.bytes == 0;
 }
 
 static void half_close(wf_stream *s)
@@ -347,13 +410,12 @@ static void finished(wf_stream *s)
     wf_stream_set_timer(s, s->finish == WF_FINISH_LINGER ? WF_LINGER_TIMEOUT : WF_FINISH_TIMEOUT);
 }
 
-static void flush(wf_stream *s)
+/* What follows when the kernel has taken what it would. */
+static void flushed(wf_stream *s)
 {
-    if (s->fd < 0 || s->connecting)
-        return;
-    bool empty = drain(s);
     if (s->fd < 0)
         return;
+    bool empty = s->out.bytes == 0;
     if (s->blocked) {
         if (!wf_outq_settle(&s->out, &s->object.loop->env.pool)) {
             wf_stream_abort(s, WF_NOMEM);
@@ -371,13 +433,66 @@ static void flush(wf_stream *s)
         finished(s);
 }
 
+static void flush(wf_stream *s)
+{
+    if (s->fd < 0 || s->connecting)
+        return;
+    drain(s);
+    flushed(s);
+}
+
+/* One send that a batch can do: a single segment, not so big that a system call
+ * would not be noticed. */
+static bool batchable(const wf_stream *s)
+{
+    const wf_seg *seg = s->out.head;
+    return s->fd >= 0 && !s->connecting && !s->blocked && seg && !seg->next &&
+           seg->n <= BATCH_BYTES;
+}
+
+static void sent(wf_stream *s, const wf_batch_op *send)
+{
+    if (send->result < 0 && send->result != -EAGAIN && send->result != -EINTR) {
+        fail_errno(s, (int)-send->result);
+        return;
+    }
+    took(s, send->result > 0 ? (size_t)send->result : 0, send->n);
+    if (send->result == -EINTR)
+        drain(s);
+    flushed(s);
+}
+
+static void flush_batch(wf_loop *loop, wf_stream **streams, wf_batch_op *sends, unsigned n)
+{
+    if (n < BATCH_MIN || !loop->batch) {
+        for (unsigned i = 0; i < n; i++)
+            flush(streams[i]);
+        return;
+    }
+    run_batch(loop, sends, n);
+    for (unsigned i = 0; i < n; i++)
+        sent(streams[i], &sends[i]);
+}
+
 void wf_stream_flush_dirty(wf_loop *loop)
 {
+    wf_stream *streams[WF_BATCH_MAX];
+    wf_batch_op sends[WF_BATCH_MAX];
     while (loop->dirty) {
-        wf_stream *s = loop->dirty;
-        loop->dirty = s->next_dirty;
-        s->dirty = false;
-        flush(s);
+        unsigned n = 0;
+        while (loop->dirty && n < WF_BATCH_MAX) {
+            wf_stream *s = loop->dirty;
+            loop->dirty = s->next_dirty;
+            s->dirty = false;
+            if (!loop->batch || !batchable(s)) {
+                flush(s);
+                continue;
+            }
+            streams[n] = s;
+            const wf_seg *seg = s->out.head;
+            sends[n++] = (wf_batch_op){ s->fd, true, (void *)(uintptr_t)seg->p, seg->n, 0 };
+        }
+        flush_batch(loop, streams, sends, n);
     }
 }
 
@@ -483,6 +598,7 @@ static void pump(wf_object *object)
         s->driver->readable(s, ready);
     else if (ready && !s->eof)
         discard(s);
+    s->ahead = 0; /* bytes that nobody took are nobody's */
     if (s->fd < 0 || !(events & TIMER_BIT) || s->finish != finish)
         return;
     if (finish == WF_FINISH_NOT)

@@ -7,6 +7,7 @@
 #define WF_IO_STREAM_H
 
 #include "io/address.h"
+#include "io/batch.h"
 #include "io/loop.h"
 
 WF_HIDDEN_BEGIN
@@ -44,6 +45,8 @@ struct wf_stream {
     wf_peer peer;
     int err;                 /* errno of a failure, 0: none */
     uint8_t events;          /* what libev reported, for the pump */
+    uint8_t ahead;           /* 1 + the place of what was received ahead; 0: nothing */
+    bool chatty;             /* the driver takes bytes received ahead: they are few */
     bool file;               /* no socket: read() only */
     bool dirty;              /* on the loop's list */
     bool blocked;            /* the kernel took no more: EV_WRITE tells */
@@ -77,6 +80,11 @@ void wf_stream_adopt(wf_stream *s, int fd);
 
 /* -2: failed (the stream is gone), -1: nothing there, 0: the peer's end. */
 long wf_stream_read(wf_stream *s, void *p, size_t n);
+/* The same of bytes that the turn has received ahead for this stream, at most
+ * WF_AHEAD_BYTES: *p. -3: none were. */
+long wf_stream_take_ahead(wf_stream *s, uint8_t **p);
+/* Receives for the ready streams that are chatty. */
+void wf_stream_read_ahead(wf_loop *loop);
 void wf_stream_watch_read(wf_stream *s, bool on);
 /* Starts (or with 0 stops) the timer. */
 void wf_stream_set_timer(wf_stream *s, double seconds);

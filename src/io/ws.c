@@ -266,6 +266,7 @@ static void stash(wf_ws *ws)
     ws->paused = s->in.len > 0;
     if (ws->paused && pump->budget == 0)
         wf_loop_ready(&s->object);
+    s->chatty = s->chatty && !ws->paused;
     wf_stream_watch_read(s, !ws->paused);
 }
 
@@ -284,21 +285,27 @@ static bool read_some(wf_ws *ws)
 {
     wf_stream *s = ws->stream;
     uint8_t *p;
-    size_t room = wf_session_window(&ws->session, &p);
-    bool direct = room > 0;
-    if (direct) {
-        room = WF_MIN(room, WINDOW_BYTES);
-    } else {
-        p = s->object.loop->input;
-        room = WF_READ_BYTES;
+    size_t room = WF_AHEAD_BYTES;
+    bool direct = false;
+    long k = wf_stream_take_ahead(s, &p);
+    if (k == -3) {
+        room = wf_session_window(&ws->session, &p);
+        direct = room > 0;
+        if (direct) {
+            room = WF_MIN(room, WINDOW_BYTES);
+        } else {
+            p = s->object.loop->input;
+            room = WF_READ_BYTES;
+        }
+        k = wf_stream_read(s, p, room);
     }
-    long k = wf_stream_read(s, p, room);
     if (k == 0) {
         end(ws, WF_CLOSE_ABNORMAL, false, NULL); /* RFC 6455 7.1.5: no close was received */
         wf_stream_finish(s, WF_FINISH_CLOSE);
     }
     if (k <= 0)
         return false;
+    s->chatty = k < WF_AHEAD_BYTES; /* few bytes: the next may be received ahead */
     ws->received = s->object.loop->now;
     if (direct)
         wf_session_filled(&ws->session, (size_t)k);
@@ -310,8 +317,10 @@ static bool read_some(wf_ws *ws)
 static void read_input(wf_ws *ws)
 {
     uint8_t *p;
-    for (int i = 0; i < TURN_WINDOWS && read_some(ws); i++)
-        if (!ws->stream || ws->ended || ws->paused || wf_session_window(&ws->session, &p) == 0)
+    bool ahead = ws->stream->ahead; /* more than that may be there */
+    for (int i = 0; i < TURN_WINDOWS && read_some(ws); i++, ahead = false)
+        if (!ws->stream || ws->ended || ws->paused ||
+            (!ahead && wf_session_window(&ws->session, &p) == 0))
             break;
 }
 
