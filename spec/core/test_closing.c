@@ -86,7 +86,7 @@ static void the_header_of_a_big_message(void)
     rig r;
     uint8_t head[WF_FRAME_HEAD_MAX];
     rig_init(&r, false, NULL);
-    CHECK_INT(wf_session_head(&r.s, WF_OP_TEXT, 100000, head), 10);
+    CHECK_INT(wf_session_head(WF_OP_TEXT, 100000, head), 10);
     frame f = frame_at(head, 10);
     CHECK(f.b0 == (FIN | TEXT) && f.length == 100000 && !f.masked && f.head == 10);
     CHECK_INT(r.out.bytes, 0);

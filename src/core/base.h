@@ -41,7 +41,7 @@ enum wf_error {
 #define WF_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define WF_LIKELY(x) __builtin_expect(!!(x), 1)
 #define WF_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define WF_CONTAINER(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define WF_CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 WF_HIDDEN_BEGIN
 

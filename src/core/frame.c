@@ -4,8 +4,8 @@
 static const char *judge_first(uint8_t b0, unsigned rsv)
 {
     unsigned op = b0 & 15;
-    if (b0 & WF_FRAME_RSV & ~rsv)
-        return "a reserved bit is set"; /* RFC 6455 5.2: RSV1-3 MUST be 0 unless negotiated */
+    if (b0 & WF_FRAME_RSV & ~rsv) /* RFC 6455 5.2: MUST be 0 unless negotiated */
+        return "a reserved bit is set";
     if ((op > WF_OP_BINARY && op < WF_OP_CLOSE) || op > WF_OP_PONG)
         return "reserved opcode"; /* RFC 6455 5.2 */
     if (op >= WF_OP_CLOSE && !(b0 & WF_FRAME_FIN))
@@ -42,7 +42,8 @@ static void read_length(wf_frame *frame, const uint8_t *h, size_t n, size_t byte
     frame->has_length = come == bytes;
 }
 
-size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask, unsigned rsv)
+size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask,
+                     unsigned rsv)
 {
     *frame = (wf_frame){ .b0 = h[0] };
     if ((frame->fail = judge_first(h[0], rsv)) || n < 2)

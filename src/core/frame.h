@@ -38,7 +38,8 @@ typedef struct wf_frame {
  * when frame->fail is set; judged as early as the bytes allow. rsv: the bits
  * that extensions gave a meaning.
  */
-size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask, unsigned rsv);
+size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask,
+                     unsigned rsv);
 
 /* Writes a header without its masking key; returns its length, 2 to 10. */
 size_t wf_frame_write(uint8_t *h, unsigned b0, uint64_t length, bool masked);

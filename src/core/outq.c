@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define ARENA_BYTES ((256u << 10) - sizeof(wf_blob))
-#define OWN_MIN (2048 - sizeof(wf_blob)) /* so that a slow peer's small messages share a blob */
+/* So that a slow peer's small messages share a blob. */
+#define OWN_MIN (2048 - sizeof(wf_blob))
 #define FREE_SEGS_MAX 16384
 
 wf_blob *wf_blob_new(size_t cap)
@@ -27,7 +28,8 @@ void wf_blob_unref(wf_blob *blob)
 }
 
 /* Takes over the caller's reference to blob, also when it fails. */
-static bool add_seg(wf_outq *q, wf_outpool *pool, wf_blob *blob, const uint8_t *p, size_t n)
+static bool add_seg(wf_outq *q, wf_outpool *pool, wf_blob *blob, const uint8_t *p,
+                    size_t n)
 {
     wf_seg *seg = pool->free;
     if (seg) {
@@ -137,8 +139,11 @@ void wf_outq_consume(wf_outq *q, wf_outpool *pool, size_t n)
 /* May seg's bytes be appended to what `to` points at? */
 static bool has_room(const wf_seg *to, size_t n)
 {
-    return to && !to->blob->arena && to->blob->refs == 1 &&
-           to->p + to->n == to->blob->data + to->blob->used && to->blob->cap - to->blob->used >= n;
+    if (!to)
+        return false;
+    const wf_blob *blob = to->blob;
+    return !blob->arena && blob->refs == 1 && to->p + to->n == blob->data + blob->used &&
+           blob->cap - blob->used >= n;
 }
 
 bool wf_outq_settle(wf_outq *q, wf_outpool *pool)

@@ -72,9 +72,8 @@ enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size
     return queue_frame(s, op, data, n) ? WF_OK : WF_NOMEM;
 }
 
-size_t wf_session_head(wf_session *s, unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX])
+size_t wf_session_head(unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX])
 {
-    (void)s;
     return wf_frame_write(head, WF_FRAME_FIN | op, n, false);
 }
 
@@ -141,7 +140,8 @@ static bool judge_size(wf_session *s, const wf_frame *f)
 {
     if (f->b0 & 8)
         return true;
-    if (f->length > s->limits.max_message || s->msg.len > s->limits.max_message - f->length)
+    size_t most = s->limits.max_message;
+    if (f->length > most || s->msg.len > most - f->length)
         return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
     return true;
 }
@@ -278,7 +278,8 @@ static wf_event take_data(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
     *n -= k;
     if (!take_payload(s, at, k))
         return WF_EVENT_CLOSE;
-    bool whole = s->left == 0 && s->msg.len == 0 && (s->b0 & WF_FRAME_FIN) && s->phase == k;
+    bool last = s->left == 0 && (s->b0 & WF_FRAME_FIN);
+    bool whole = last && s->msg.len == 0 && s->phase == k;
     if (!whole && !store_payload(s, at, k))
         return WF_EVENT_CLOSE;
     if (s->left > 0)
@@ -297,7 +298,8 @@ static void take_close(wf_session *s, const uint8_t *body, size_t n)
 {
     unsigned code = n >= 2 ? (unsigned)(body[0] << 8 | body[1]) : WF_CLOSE_NO_STATUS;
     if (n == 1 || (n >= 2 && !wf_close_code_valid(code))) {
-        fail(s, WF_CLOSE_PROTOCOL, n == 1 ? "a close body of one byte" : "invalid close code");
+        const char *why = n == 1 ? "a close body of one byte" : "invalid close code";
+        fail(s, WF_CLOSE_PROTOCOL, why);
         return;
     }
     if (n > 2 && !wf_utf8_valid(body + 2, n - 2)) {
@@ -358,7 +360,9 @@ static wf_event take_control(wf_session *s, uint8_t **p, size_t *n, wf_message *
         fail(s, WF_CLOSE_INTERNAL, "out of memory");
         return WF_EVENT_CLOSE;
     }
-    return s->left > 0 ? WF_EVENT_NONE : end_control(s, s->control.data, s->control.len, m);
+    if (s->left > 0)
+        return WF_EVENT_NONE;
+    return end_control(s, s->control.data, s->control.len, m);
 }
 
 /* Most frames are whole, small messages: read those without the state that cut ones
@@ -411,8 +415,8 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 
 size_t wf_session_window(wf_session *s, uint8_t **p)
 {
-    if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) || s->left < WINDOW_MIN ||
-        s->delivered)
+    if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) ||
+        s->left < WINDOW_MIN || s->delivered)
         return 0;
     if (s->msg.len == s->msg.cap && !grow(s, FIRST_ROOM))
         return 0;

@@ -64,7 +64,7 @@ typedef struct wf_session {
     uint64_t left;                     /* payload bytes of the frame still to come */
     uint64_t phase;                    /* payload bytes that came */
     uint32_t fragments, empty;
-    uint32_t pongs;   /* bytes of answers since the output was last short */
+    uint32_t pongs;    /* bytes of answers since the output was last short */
     wf_buffer msg;     /* a message that did not arrive in one piece */
     wf_buffer control; /* a control payload that did not; also the close reason */
     const char *fail;  /* why the session failed, or NULL */
@@ -104,11 +104,12 @@ void wf_session_filled(wf_session *s, size_t n);
  * business, who may know it already. */
 enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n);
 /* Only the header of a server's message: its n bytes must follow at once. */
-size_t wf_session_head(wf_session *s, unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX]);
+size_t wf_session_head(unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX]);
 
 /* Queues a close frame (code 0: an empty one) if none was sent; reason is cut to
  * 123 bytes at a character. */
-enum wf_error wf_session_close(wf_session *s, unsigned code, const char *reason, size_t n);
+enum wf_error wf_session_close(wf_session *s, unsigned code, const char *reason,
+                               size_t n);
 /* Fails the connection (RFC 6455 7.1.7): close frame, then DONE. */
 void wf_session_fail(wf_session *s, unsigned code, const char *why);
 

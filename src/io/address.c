@@ -20,7 +20,8 @@ void wf_peer_set(wf_peer *peer, const wf_sockaddr *address)
     } else if (address->storage.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
         const uint8_t *ip = in6->sin6_addr.s6_addr;
-        bool v4 = memcmp(ip, mapped, sizeof mapped) == 0; /* IPv4 on a dual-stack socket */
+        /* IPv4 on a dual-stack socket */
+        bool v4 = memcmp(ip, mapped, sizeof mapped) == 0;
         peer->family = v4 ? 4 : 6;
         peer->port = ntohs(in6->sin6_port);
         memcpy(peer->ip, v4 ? ip + 12 : ip, v4 ? 4 : 16);
@@ -61,7 +62,8 @@ int wf_sockaddr_text(const wf_sockaddr *address, char ip[WF_IP_MAX])
     if (sa->sa_family != AF_INET6)
         return 0;
     getnameinfo(sa, address->len, ip, WF_IP_MAX, NULL, 0, NI_NUMERICHOST);
-    if (strncmp(ip, "::ffff:", 7) == 0 && strchr(ip, '.')) /* IPv4 on a dual-stack socket */
+    bool mapped = strncmp(ip, "::ffff:", 7) == 0 && strchr(ip, '.');
+    if (mapped) /* IPv4 on a dual-stack socket */
         memmove(ip, ip + 7, strlen(ip + 7) + 1);
     return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
 }

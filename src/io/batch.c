@@ -113,7 +113,8 @@ static void prepare(wf_batch *b, wf_batch_op *ops, unsigned n)
 static unsigned collect(wf_batch *b)
 {
     unsigned head = atomic_load_explicit(b->cq_head, memory_order_relaxed);
-    unsigned tail = atomic_load_explicit(b->cq_tail, memory_order_acquire), n = tail - head;
+    unsigned tail = atomic_load_explicit(b->cq_tail, memory_order_acquire);
+    unsigned n = tail - head;
     for (; head != tail; head++) {
         const struct io_uring_cqe *cqe = &b->cqes[head & b->cq_mask];
         ((wf_batch_op *)(uintptr_t)cqe->user_data)->result = cqe->res;

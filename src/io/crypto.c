@@ -12,7 +12,8 @@ bool wf_random(void *bytes, size_t n)
     return RAND_bytes(bytes, (int)n) == 1;
 }
 
-static EVP_MD *sha1; /* fetched once: SHA1() looks for it each time; never changed after */
+/* Fetched once (SHA1() looks for it each time), and never changed after. */
+static EVP_MD *sha1;
 
 static void fetch_sha1(void)
 {

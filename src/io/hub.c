@@ -36,8 +36,9 @@ static uint32_t hash_name(const char *name, size_t n)
 static wf_topic **find(const wf_hub *hub, uint32_t hash, const char *name, size_t n)
 {
     wf_topic **at = &hub->buckets[hash & (hub->nbuckets - 1)];
-    while (*at && !((*at)->hash == hash && (*at)->len == n && memcmp((*at)->name, name, n) == 0))
-        at = &(*at)->next;
+    for (; *at; at = &(*at)->next)
+        if ((*at)->hash == hash && (*at)->len == n && memcmp((*at)->name, name, n) == 0)
+            break;
     return at;
 }
 

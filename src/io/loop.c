@@ -27,7 +27,6 @@ static void count_fork(void)
     fork_count++;
 }
 
-
 /* glibc gives a big block back to the kernel as soon as it is freed, and takes it
  * anew page by page for the next big message. Let some memory stay; what the user
  * has chosen in the environment is left alone. */
@@ -109,7 +108,7 @@ wf_loop *wf_loop_new(void)
     loop->forks = fork_count;
     loop->now = wf_time();
     loop->batch = getenv("WEFT_NO_IO_URING") ? NULL : wf_batch_new();
-    loop->ahead.bytes = loop->batch ? malloc(WF_AHEAD * WF_AHEAD_BYTES) : NULL;
+    loop->ahead.bytes = loop->batch ? calloc(WF_AHEAD, WF_AHEAD_BYTES) : NULL;
     wf_wheel_init(&loop->wheel, loop->ev, wf_stream_ring);
     ev_timer_init(&loop->aging, age, AGING_INTERVAL, AGING_INTERVAL);
     loop->aging.data = loop;

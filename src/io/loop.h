@@ -85,19 +85,19 @@ struct wf_loop {
     wf_object *ready, **ready_end;
     struct wf_stream *dirty; /* connections with output of this turn */
     wf_object *objects, *dead;
-    uint8_t *input;    /* the receive buffer, WF_READ_BYTES */
-    size_t lingering;  /* closing in good order: the loop stays alive for these */
-    wf_batch *batch; /* NULL: there is none, sends and receives go one by one */
+    uint8_t *input;   /* the receive buffer, WF_READ_BYTES */
+    size_t lingering; /* closing in good order: the loop stays alive for these */
+    wf_batch *batch;  /* NULL: there is none, sends and receives go one by one */
     wf_ahead ahead;
     struct wf_resolver *resolver;
     wf_pump pump;
-    wf_wheel wheel;           /* the connections' timers */
-    struct wf_alarm *alarms;  /* spare ones */
+    wf_wheel wheel;          /* the connections' timers */
+    struct wf_alarm *alarms; /* spare ones */
     ev_timer aging;
     bool turning;    /* inside a turn */
     double now;      /* wf_time() of this turn */
     size_t received; /* bytes of messages handed out, for who paces a collector */
-    unsigned forks; /* of the process, when the loop was made */
+    unsigned forks;  /* of the process, when the loop was made */
 };
 
 /* NULL: no memory. */

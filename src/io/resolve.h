@@ -15,9 +15,9 @@ typedef struct wf_resolver wf_resolver;
 typedef struct wf_lookup {
     wf_object object;
     struct wf_lookup_job *job;
-    wf_waiter *waiter;         /* woken when it is done */
+    wf_waiter *waiter; /* woken when it is done */
     bool done;
-    int status;                /* of getaddrinfo: 0, EAI_…; EAI_SYSTEM: err */
+    int status; /* of getaddrinfo: 0, EAI_…; EAI_SYSTEM: err */
     int err;
     struct addrinfo *result;
 } wf_lookup;

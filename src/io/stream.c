@@ -55,7 +55,7 @@ static void watch(wf_stream *s, int events)
         ev_io_start(ev, &s->io);
 }
 
-static int watched(const wf_stream *s)
+static int watched(wf_stream *s)
 {
     return ev_is_active(&s->io) ? s->io.events & (EV_READ | EV_WRITE) : 0;
 }
@@ -232,8 +232,9 @@ long wf_stream_take_ahead(wf_stream *s, uint8_t **p)
 static bool wants_ahead(const wf_object *object)
 {
     const wf_stream *s = (const wf_stream *)object;
-    return object->class == &wf_stream_class && !object->dead && s->chatty && s->fd >= 0 &&
-           (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
+    if (object->class != &wf_stream_class || object->dead)
+        return false;
+    return s->chatty && s->fd >= 0 && (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
 }
 
 void wf_stream_read_ahead(wf_loop *loop)
@@ -407,7 +408,8 @@ static void finished(wf_stream *s)
     if (s->finish == WF_FINISH_LINGER && !s->half_closed)
         half_close(s);
     wf_stream_watch_read(s, true);
-    wf_stream_set_timer(s, s->finish == WF_FINISH_LINGER ? WF_LINGER_TIMEOUT : WF_FINISH_TIMEOUT);
+    bool linger = s->finish == WF_FINISH_LINGER;
+    wf_stream_set_timer(s, linger ? WF_LINGER_TIMEOUT : WF_FINISH_TIMEOUT);
 }
 
 /* What follows when the kernel has taken what it would. */
@@ -462,7 +464,8 @@ static void sent(wf_stream *s, const wf_batch_op *send)
     flushed(s);
 }
 
-static void flush_batch(wf_loop *loop, wf_stream **streams, wf_batch_op *sends, unsigned n)
+static void flush_batch(wf_loop *loop, wf_stream **streams, wf_batch_op *sends,
+                        unsigned n)
 {
     if (n < BATCH_MIN || !loop->batch) {
         for (unsigned i = 0; i < n; i++)
@@ -490,7 +493,8 @@ void wf_stream_flush_dirty(wf_loop *loop)
             }
             streams[n] = s;
             const wf_seg *seg = s->out.head;
-            sends[n++] = (wf_batch_op){ s->fd, true, (void *)(uintptr_t)seg->p, seg->n, 0 };
+            void *bytes = (void *)(uintptr_t)seg->p;
+            sends[n++] = (wf_batch_op){ s->fd, true, bytes, seg->n, 0 };
         }
         flush_batch(loop, streams, sends, n);
     }
@@ -552,7 +556,8 @@ static void connected(wf_stream *s, int err)
     wf_wake(&s->writer, WF_OK);
 }
 
-enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address, unsigned len)
+enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address,
+                                unsigned len)
 {
     int one = 1;
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

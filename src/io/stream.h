@@ -37,27 +37,27 @@ typedef enum wf_finish {
 struct wf_stream {
     wf_object object;
     const wf_driver *driver;
-    void *upper;             /* the driver's */
+    void *upper; /* the driver's */
     wf_stream *next_dirty;
     ev_io io;
     wf_timer timer;
-    int fd;                  /* -1: gone */
+    int fd; /* -1: gone */
     wf_peer peer;
-    int err;                 /* errno of a failure, 0: none */
-    uint8_t events;          /* what libev reported, for the pump */
-    uint8_t ahead;           /* 1 + the place of what was received ahead; 0: nothing */
-    bool chatty;             /* the driver takes bytes received ahead: they are few */
-    bool file;               /* no socket: read() only */
-    bool dirty;              /* on the loop's list */
-    bool blocked;            /* the kernel took no more: EV_WRITE tells */
+    int err;        /* errno of a failure, 0: none */
+    uint8_t events; /* what libev reported, for the pump */
+    uint8_t ahead;  /* 1 + the place of what was received ahead; 0: nothing */
+    bool chatty;    /* the driver takes bytes received ahead: they are few */
+    bool file;      /* no socket: read() only */
+    bool dirty;     /* on the loop's list */
+    bool blocked;   /* the kernel took no more: EV_WRITE tells */
     bool connecting;
-    bool eof;                /* the peer sends no more */
-    bool half_closed;        /* we send no more */
-    bool half_closing;       /* ... as soon as the output has left */
-    uint8_t finish;          /* wf_finish */
-    enum wf_error error;     /* why the descriptor is gone */
+    bool eof;            /* the peer sends no more */
+    bool half_closed;    /* we send no more */
+    bool half_closing;   /* ... as soon as the output has left */
+    uint8_t finish;      /* wf_finish */
+    enum wf_error error; /* why the descriptor is gone */
     wf_outq out;
-    wf_buffer in;            /* received, not yet asked for */
+    wf_buffer in; /* received, not yet asked for */
     wf_waiter *reader, *writer;
     union {
         double timeout;  /* of each operation (settimeout); INFINITY: none */
@@ -120,7 +120,8 @@ extern const wf_class wf_stream_class;
 /* Starts connecting to the address; the waiter in s->writer is woken when it is
  * decided (s->connecting is false then, and s->fd or s->err tells). */
 struct sockaddr;
-enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address, unsigned len);
+enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address,
+                                unsigned len);
 
 WF_HIDDEN_END
 

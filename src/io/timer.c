@@ -102,7 +102,8 @@ void wf_timer_start(wf_wheel *wheel, wf_timer *timer, double seconds)
     wheel->used[slot / 64] |= 1ull << slot % 64;
     /* rings too early are harmless, too late is not */
     double rings = (double)(tick + 1) * WF_WHEEL_TICK;
-    if (!ev_is_active(&wheel->next) || ev_timer_remaining(wheel->ev, &wheel->next) > rings - now)
+    if (!ev_is_active(&wheel->next) ||
+        ev_timer_remaining(wheel->ev, &wheel->next) > rings - now)
         arm(wheel);
 }
 

@@ -22,9 +22,9 @@ typedef struct wf_timer {
 
 typedef struct wf_wheel {
     struct ev_loop *ev;
-    ev_timer next;              /* rings at the first slot in use */
+    ev_timer next; /* rings at the first slot in use */
     void (*ring)(wf_timer *timer);
-    uint64_t tick;              /* the last one looked at */
+    uint64_t tick; /* the last one looked at */
     size_t running;
     uint64_t used[WF_WHEEL_SLOTS / 64]; /* slots that may hold something */
     wf_timer *slots[WF_WHEEL_SLOTS];

@@ -120,9 +120,8 @@ static void session_done(wf_ws *ws)
     /* RFC 6455 7.1.1: the server closes first. After a failure bytes may still
      * be on their way: linger, or a reset would overtake the close frame. */
     wf_stream_touch(ws->stream);
-    wf_stream_finish(ws->stream, !clean               ? WF_FINISH_LINGER
-                                 : se->client ? WF_FINISH_AWAIT
-                                              : WF_FINISH_CLOSE);
+    wf_finish clean_end = se->client ? WF_FINISH_AWAIT : WF_FINISH_CLOSE;
+    wf_stream_finish(ws->stream, clean ? clean_end : WF_FINISH_LINGER);
 }
 
 static void fail(wf_ws *ws, unsigned code, const char *why)
@@ -254,7 +253,8 @@ static void stash(wf_ws *ws)
 {
     const wf_pump *pump = &ws->object.loop->pump;
     wf_stream *s = ws->stream;
-    bool ours = s->in.data && pump->input >= s->in.data && pump->input <= s->in.data + s->in.len;
+    const uint8_t *in = s->in.data;
+    bool ours = in && pump->input >= in && pump->input <= in + s->in.len;
     if (ours) {
         wf_buffer_consume(&s->in, s->in.len - pump->left);
     } else if (!wf_buffer_append(&s->in, pump->input, pump->left)) {
@@ -299,8 +299,8 @@ static bool read_some(wf_ws *ws)
         }
         k = wf_stream_read(s, p, room);
     }
-    if (k == 0) {
-        end(ws, WF_CLOSE_ABNORMAL, false, NULL); /* RFC 6455 7.1.5: no close was received */
+    if (k == 0) { /* RFC 6455 7.1.5: no close was received */
+        end(ws, WF_CLOSE_ABNORMAL, false, NULL);
         wf_stream_finish(s, WF_FINISH_CLOSE);
     }
     if (k <= 0)
@@ -370,7 +370,8 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
-    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && s->object.loop->pump.left == 0);
+    bool last = s->object.loop->pump.left == 0;
+    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
     if (!direct || ws->session.client || !wf_stream_idle(s)) {
         enum wf_error e = wf_session_send(&ws->session, op, data, n);
         if (e == WF_OK)
@@ -380,7 +381,7 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     if (ws->session.state != WF_SESSION_OPEN)
         return WF_CLOSED;
     uint8_t head[WF_FRAME_HEAD_MAX];
-    size_t h = wf_session_head(&ws->session, op, n, head);
+    size_t h = wf_session_head(op, n, head);
     return wf_stream_write_big(s, head, h, data, n);
 }
 

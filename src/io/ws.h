@@ -57,10 +57,10 @@ typedef struct wf_ws {
     uint32_t ping_id;
     bool paused; /* reading stopped: the inbox is full */
     /* the end */
-    bool ended;       /* nothing more will be received, nothing can be sent */
-    bool clean;       /* both sides sent their close */
-    uint16_t code;    /* as closed() tells */
-    const char *why;  /* of a failure on our side, or NULL: session.control has the reason */
+    bool ended;      /* nothing more will be received, nothing can be sent */
+    bool clean;      /* both sides sent their close */
+    uint16_t code;   /* as closed() tells */
+    const char *why; /* of our failure, or NULL: session.control has the reason */
     /* broadcast */
     struct wf_hub *hub;
     struct wf_subscription *subscriptions;
@@ -68,7 +68,8 @@ typedef struct wf_ws {
 
 /* Takes the stream over, with what it has received already. Takes a reference to
  * the options. NULL: no memory; the stream is then untouched. */
-wf_ws *wf_ws_new(wf_stream *stream, bool client, wf_ws_options *options, struct wf_hub *hub);
+wf_ws *wf_ws_new(wf_stream *stream, bool client, wf_ws_options *options,
+                 struct wf_hub *hub);
 /* Looks at bytes that came with the handshake; call once the caller is ready. */
 void wf_ws_begin(wf_ws *ws);
 
