@@ -76,6 +76,7 @@ static void split_target(const wf_request *r, wf_span *path, wf_span *query)
     }
 }
 
+/* [-0, +1, m] */
 static int push_path(lua_State *L, const wf_request *r)
 {
     wf_span path, query;
@@ -87,6 +88,7 @@ static int push_path(lua_State *L, const wf_request *r)
     return 1;
 }
 
+/* [-0, +1, m] */
 static int push_query(lua_State *L, const wf_request *r)
 {
     wf_span path, query;
@@ -122,6 +124,7 @@ static void add_field(lua_State *L, int table, const char *value, size_t n)
     lua_rawset(L, table);
 }
 
+/* [-0, +1, m] */
 static int push_headers(lua_State *L, const wf_request *r)
 {
     const char *p = wf_request_bytes(r);
@@ -179,6 +182,7 @@ static int request_count(lua_State *L)
     return 1;
 }
 
+/* [-0, +0|1, m] */
 static int push_own(lua_State *L, const wf_request *r, const char *key)
 {
     char ip[WF_IP_MAX];
@@ -288,6 +292,7 @@ static int request_tostring(lua_State *L)
 
 /* -- reading a head ---------------------------------------------------------------- */
 
+/* [-0, +0, raises] */
 static uint16_t check_limit(lua_State *L, int arg, uint16_t usual, int most,
                             const char *range)
 {
@@ -296,6 +301,7 @@ static uint16_t check_limit(lua_State *L, int arg, uint16_t usual, int most,
     return (uint16_t)n;
 }
 
+/* [-0, +0, raises] */
 static wf_head_limits check_limits(lua_State *L)
 {
     const wf_head_limits *usual = &wf_head_default_limits;
@@ -307,7 +313,7 @@ static wf_head_limits check_limits(lua_State *L)
     };
 }
 
-/* Results pushed, or 0: more bytes are needed. */
+/* Results pushed, or 0: more bytes are needed. [-0, +0|1|4, raises] */
 static int parse_head(lua_State *L, wf_stream *s)
 {
     wf_head_limits limits = check_limits(L);

@@ -6,6 +6,7 @@
 #include "bind/message.h"
 #include "bind/websocket.h"
 
+/* [-0, +0, raises] */
 static const char *check_topic(lua_State *L, int arg, size_t *n)
 {
     const char *topic = luaL_checklstring(L, arg, n);
@@ -14,6 +15,7 @@ static const char *check_topic(lua_State *L, int arg, size_t *n)
     return topic;
 }
 
+/* [-0, +3, raises] */
 static int fail_topic(lua_State *L, wf_ws *ws)
 {
     if (ws && ws->session.client)
@@ -68,6 +70,7 @@ static int ws_publish(lua_State *L)
     return publish(L, ws->hub, ws);
 }
 
+/* [-0, +0, raises] */
 static wf_hub *hub_of(lua_State *L)
 {
     wf_hub *hub = (wf_hub *)wf_handle_check(L)->object;

@@ -12,6 +12,7 @@
  */
 #define KNOWN_MIN 1024
 
+/* [-0, +0, m] */
 static void remember_text(lua_State *L, wf_state *st)
 {
     st->text = lua_tostring(L, -1);

@@ -8,6 +8,7 @@
 #include "io/address.h"
 #include "io/resolve.h"
 
+/* [-0, +1, m] */
 static void push_addresses(lua_State *L, const struct addrinfo *ai)
 {
     lua_newtable(L);

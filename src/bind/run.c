@@ -8,7 +8,7 @@
  * Lua collects when its heap has grown by a share of itself: a small server's heap
  * does so with every few messages, and is traversed each time. So after each
  * collection a small heap is granted as much garbage more as the messages made
- * since the last one, up to a bound.
+ * since the last one, up to a bound. [-0, +0, -]
  */
 static void pace_collector(lua_State *L, wf_state *st)
 {
@@ -57,7 +57,7 @@ static void cancel_all(wf_loop *loop)
 
 #define UNWIND_TURNS 1000
 
-/* The others' <close> variables run, as far as they do not wait for long. */
+/* The others' <close> variables run, as far as they do not wait for long. [-0, +0, -] */
 static void unwind_all(lua_State *L, wf_state *st)
 {
     cancel_all(st->loop);

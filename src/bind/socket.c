@@ -101,6 +101,7 @@ static const struct {
     { "recv-buffer-size", SOL_SOCKET, SO_RCVBUF, true },
 };
 
+/* [-0, +0, raises] */
 static size_t find_option(lua_State *L, const char *name)
 {
     size_t i = 0;
@@ -141,6 +142,7 @@ static bool need_fd(wf_stream *s, int family)
     return true;
 }
 
+/* [-0, +1|3, raises] */
 static int set_system_option(lua_State *L, wf_object *object, size_t i)
 {
     int value = option_value(L, i);
@@ -187,6 +189,7 @@ bool wf_socket_ensure(wf_stream *s, int family)
     return true;
 }
 
+/* [-0, +1, raises] */
 static int set_max_receive(lua_State *L, wf_stream *s)
 {
     lua_Integer n = luaL_checkinteger(L, 3);

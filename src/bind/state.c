@@ -253,6 +253,7 @@ static int close_state(lua_State *L)
     return 0;
 }
 
+/* [-0, +1, m] */
 static void push_codes(lua_State *L)
 {
     lua_newtable(L);
@@ -266,6 +267,7 @@ static void push_codes(lua_State *L)
     }
 }
 
+/* [-0, +1, raises] */
 static void push_state(lua_State *L)
 {
     wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);

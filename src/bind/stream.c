@@ -56,6 +56,7 @@ int wf_stream_wait_read(lua_State *L, wf_stream *s, lua_KFunction k, lua_KContex
 
 /* -- receiving ----------------------------------------------------------------- */
 
+/* [-0, +0, raises] */
 static wf_stream *stream_of(lua_State *L)
 {
     return (wf_stream *)wf_handle_check(L)->object;
@@ -116,6 +117,7 @@ static int fail_receive(lua_State *L, wf_stream *s, const char *err, const char 
     return 4;
 }
 
+/* [-0, +1|4, m] */
 static int receive_end(lua_State *L, wf_stream *s, lua_KContext want)
 {
     if (s && want == RECEIVE_ALL && s->error == WF_OK) {
@@ -136,6 +138,7 @@ static int receive_k(lua_State *L, int status, lua_KContext want)
     return receive_step(L, want, false);
 }
 
+/* [-0, +1|4, raises] */
 static int receive_step(lua_State *L, lua_KContext want, bool first)
 {
     wf_stream *s = stream_of(L);
@@ -153,6 +156,7 @@ static int receive_step(lua_State *L, lua_KContext want, bool first)
     return wf_stream_wait_read(L, s, receive_k, want);
 }
 
+/* [-0, +0, raises] */
 static lua_KContext check_pattern(lua_State *L)
 {
     if (lua_type(L, 2) == LUA_TNUMBER) {
@@ -190,7 +194,7 @@ static int stream_receive(lua_State *L)
     return receive_step(L, want, true);
 }
 
-/* read_line(stream, max, timeout): without CRLF, bounded */
+/* The line, or that it is too long; 0: more bytes are needed. [-0, +0|1|3, m] */
 static int read_line_step(lua_State *L, wf_stream *s)
 {
     size_t max = (size_t)lua_tointeger(L, 2), n = satisfied(s, RECEIVE_LINE);
@@ -218,6 +222,7 @@ static int read_line_k(lua_State *L, int status, lua_KContext woken)
     return wf_stream_wait_read(L, s, read_line_k, 1);
 }
 
+/* read_line(stream, max, timeout): without CRLF, bounded */
 static int l_read_line(lua_State *L)
 {
     wf_stream *s = wf_stream_arg(L, 1);
@@ -250,7 +255,7 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
 
 static int send_k(lua_State *L, int status, lua_KContext taken);
 
-/* Hands over from byte `taken` on, a mark's worth at a time. */
+/* Hands over from byte `taken` on, a mark's worth at a time. [-0, +1|4, raises] */
 static int send_step(lua_State *L, lua_KContext taken, bool first)
 {
     wf_stream *s = stream_of(L);

@@ -44,6 +44,7 @@ static void set_part(lua_State *L, const char *key, const char *p, wf_span span)
         set_span(L, key, p, span);
 }
 
+/* [-0, +2, m] */
 static int fail_why(lua_State *L, const char *why)
 {
     lua_pushnil(L);

@@ -82,6 +82,7 @@ static wf_task *push_new(lua_State *L, wf_state *st)
     return t;
 }
 
+/* [-0, +0, m] */
 static wf_task *new_main(lua_State *L, wf_state *st)
 {
     wf_task *t = push_new(L, st);
@@ -118,6 +119,7 @@ void wf_task_cancel(wf_task *t)
 
 /* -- resuming ---------------------------------------------------------------- */
 
+/* [-nresults, +1, m] */
 static void foreign_yield(lua_State *co, int nresults)
 {
     lua_pop(co, nresults);
@@ -189,7 +191,7 @@ static bool is_main(lua_State *L)
     return main;
 }
 
-/* What forbids to wait here, or NULL. */
+/* What forbids to wait here, or NULL. [-0, +0, -] */
 static const char *obstacle(lua_State *L, const wf_state *st)
 {
     const wf_task *t = st->current;
@@ -219,7 +221,7 @@ wf_task *wf_task_party(lua_State *L, wf_state *st)
     return st->main;
 }
 
-/* Cancelled: raises, once. */
+/* Cancelled: raises, once. [-0, +0, raises] */
 static void check_cancelled(lua_State *L, wf_task *t)
 {
     if (!t->cancelling)

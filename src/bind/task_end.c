@@ -104,6 +104,7 @@ static int call_on_end(lua_State *L)
     return 0;
 }
 
+/* [-0, +0, -] */
 static void tell_end(lua_State *L, wf_task *t)
 {
     lua_pushcfunction(L, call_on_end);
@@ -163,7 +164,7 @@ static void unwind(lua_State *L, wf_task *t)
 }
 
 /* Nothing to be told any more: one collection frees the coroutine, and not only
- * the one after its handle's. */
+ * the one after its handle's. [-0, +0, -] */
 static void forget_thread(lua_State *L, wf_task *t)
 {
     wf_task_push(L, t->state, t);

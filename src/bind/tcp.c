@@ -24,6 +24,7 @@ static int l_tcp(lua_State *L)
     return 1;
 }
 
+/* [-0, +0, raises] */
 static wf_stream *tcp_of(lua_State *L)
 {
     return (wf_stream *)wf_handle_check(L)->object;
@@ -42,6 +43,7 @@ static wf_stream *check_tcp(lua_State *L)
     return NULL;
 }
 
+/* [-0, +0, raises] */
 static uint16_t check_port(lua_State *L, int arg, int least)
 {
     lua_Integer port = luaL_checkinteger(L, arg);
@@ -61,6 +63,7 @@ static int fail_at(lua_State *L, int err, const char *what, const wf_sockaddr *a
     return wf_fail_errno(L, err, what);
 }
 
+/* [-0, +1|3, m] */
 static int bind_to(lua_State *L, wf_stream *s, const wf_sockaddr *a)
 {
     if (!wf_socket_ensure(s, a->storage.ss_family))
@@ -72,7 +75,7 @@ static int bind_to(lua_State *L, wf_stream *s, const wf_sockaddr *a)
     return fail_at(L, errno, "cannot bind", a);
 }
 
-/* Every interface, IPv6 and IPv4 in one socket where the system can. */
+/* Every interface, IPv6 and IPv4 in one socket where the system can. [-0, +1|3, m] */
 static int bind_everywhere(lua_State *L, wf_stream *s, uint16_t port)
 {
     int off = 0;
@@ -129,7 +132,7 @@ static int tcp_listen(lua_State *L)
     return 1;
 }
 
-/* Why a connect failed; the tcp is fresh again. */
+/* Why a connect failed; the tcp is fresh again. [-0, +3, m] */
 static int fail_connect(lua_State *L, wf_stream *s)
 {
     enum wf_error error = s->error;

@@ -43,6 +43,7 @@ int wf_websocket_fail(lua_State *L, const wf_ws *ws)
                    lua_tostring(L, -1));
 }
 
+/* [-0, +3, raises] */
 static int fail_second_reader(lua_State *L, lua_KContext iterator)
 {
     if (iterator)
@@ -52,7 +53,7 @@ static int fail_second_reader(lua_State *L, lua_KContext iterator)
 
 static int receive_k(lua_State *L, int status, lua_KContext iterator);
 
-/* iterator: 1 in messages(), which ends where receive tells why. */
+/* iterator: 1 in messages(), which ends where receive tells why. [-0, +1|2|3, raises] */
 static int receive_step(lua_State *L, lua_KContext iterator, bool first)
 {
     wf_ws *ws = wf_websocket_of(L);
@@ -227,6 +228,7 @@ static bool can_wait(lua_State *L)
     return st->current ? st->current->co == L && lua_isyieldable(L) : !st->loop->turning;
 }
 
+/* [-0, +0, raises] */
 static unsigned check_close_code(lua_State *L, int arg)
 {
     lua_Integer code = luaL_optinteger(L, arg, WF_CLOSE_NORMAL);
@@ -236,6 +238,7 @@ static unsigned check_close_code(lua_State *L, int arg)
     return (unsigned)code;
 }
 
+/* [-0, +0, raises] */
 static const char *check_close_reason(lua_State *L, int arg, size_t *n)
 {
     const char *reason = luaL_optlstring(L, arg, "", n);

@@ -11,6 +11,7 @@ typedef struct wf_options_handle {
     wf_ws_options *options;
 } wf_options_handle;
 
+/* [-0, +0, raises] */
 static double number_field(lua_State *L, const char *name)
 {
     if (lua_getfield(L, 1, name) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
@@ -20,6 +21,7 @@ static double number_field(lua_State *L, const char *name)
     return WF_MIN(v, 9e15);
 }
 
+/* [-0, +0, raises] */
 static uint32_t count_field(lua_State *L, const char *name)
 {
     return (uint32_t)WF_MIN(number_field(L, name), 4294967295.0);
