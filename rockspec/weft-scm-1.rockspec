@@ -67,6 +67,7 @@ build = {
             "src/io/signal.c",
             "src/io/stream.c",
             "src/io/timer.c",
+            "src/io/turn.c",
             "src/io/ws.c",
          },
          defines = { "_GNU_SOURCE" },

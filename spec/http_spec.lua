@@ -383,6 +383,17 @@ describe("a connection", function()
       end)
    end)
 
+   it("bounds a later head from its first byte", function()
+      run(function()
+         local peer = serve(hello, { keepalive_timeout = 60, handshake_timeout = 0.2 })
+         assert.equal(200, peer:ask("GET", "/").status)
+         peer:send "GET / HT"
+         local start = weft.now()
+         peer.stream:receive "*a"
+         assert.is_true(weft.now() - start < 20)
+      end)
+   end)
+
    it("ends when a response is not taken", function()
       run(function()
          local peer, _, app = serve(function(app)

@@ -235,12 +235,12 @@ local function refuse_head(worker, why, status)
 end
 
 -- The next head of the connection, or nil when that was it.
-local function next_request(worker, timeout)
+local function next_request(worker, timeout, head_timeout)
    local app = worker.app
    local limits = app.limits
    worker.idle = true
    local request, why, _, status = core.read_head(worker.stream, "request", limits.max_line,
-      limits.max_head, limits.max_fields, timeout)
+      limits.max_head, limits.max_fields, timeout, head_timeout)
    worker.idle = false
    if request then
       app.requests = app.requests + 1
@@ -254,11 +254,11 @@ end
 local function serve(worker)
    local app = worker.app
    local limits = app.limits
-   local timeout = limits.handshake_timeout
+   local timeout, head_timeout = limits.handshake_timeout, nil
    core.own(worker.stream)
    repeat
-      local request = next_request(worker, timeout)
-      timeout = limits.keepalive_timeout
+      local request = next_request(worker, timeout, head_timeout)
+      timeout, head_timeout = limits.keepalive_timeout, limits.handshake_timeout
    until not request or not answer(worker, request) or app.closed
    if worker.stream then worker.stream:linger() end
 end

@@ -153,8 +153,8 @@ function weft.app(opts) end
 
 --- Limits of HTTP.
 ---@class weft.HttpOptions
----@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all
----@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the end of the next head
+---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
+---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
 ---@field send_timeout? number seconds, default 30, 0.01 to 86400: waiting for a peer that does not take its response; then the connection ends
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413

@@ -335,6 +335,9 @@ static int parse_head(lua_State *L, wf_stream *s)
     return 4;
 }
 
+/* What a wait for a head waits for. */
+enum { HEAD_AWAITED = 1, HEAD_BEGUN };
+
 static int read_head_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
@@ -349,12 +352,18 @@ static int read_head_k(lua_State *L, int status, lua_KContext woken)
         return wf_fail(L, WF_PROTOCOL, "closed within a head");
     if (wf_stream_at_end(s))
         return wf_fail_stream(L, s, "receive");
-    if (!woken)
+    if (within && woken < HEAD_BEGUN && !lua_isnil(L, 7))
+        wf_wait_begin(L, wf_opt_timeout(L, 7));
+    else if (!woken)
         wf_wait_begin(L, wf_opt_timeout(L, 6));
-    return wf_stream_wait_read(L, s, read_head_k, 1);
+    return wf_stream_wait_read(L, s, read_head_k, within ? HEAD_BEGUN : HEAD_AWAITED);
 }
 
-/* read_head(stream, "request"|"response", max_line, max_head, max_fields, timeout) */
+/*
+ * read_head(stream, "request"|"response", max_line, max_head, max_fields, timeout,
+ * head_timeout): timeout is for all of it, or until its first byte when there is a
+ * head_timeout, which counts from there.
+ */
 static int l_read_head(lua_State *L)
 {
     static const char *const kinds[] = { "request", "response", NULL };
@@ -364,9 +373,10 @@ static int l_read_head(lua_State *L)
     bool response = luaL_checkoption(L, 2, "request", kinds);
     check_limits(L);
     wf_opt_timeout(L, 6);
+    wf_opt_timeout(L, 7);
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");
-    lua_settop(L, 6);
+    lua_settop(L, 7);
     lua_pushboolean(L, response);
     lua_replace(L, 2);
     return read_head_k(L, LUA_OK, 0);

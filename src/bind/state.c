@@ -278,7 +278,7 @@ static void push_state(lua_State *L)
     lua_setmetatable(L, -2);
     st->loop = wf_loop_new();
     if (!st->loop)
-        luaL_error(L, "weft: not enough memory for an event loop");
+        luaL_error(L, "weft: no memory or no descriptors left for an event loop");
     lua_newtable(L);
     st->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushliteral(L, "");

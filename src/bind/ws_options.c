@@ -38,6 +38,7 @@ static int options_gc(lua_State *L)
 static int l_ws_options(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
+    wf_state_loop(L); /* what is made while the Lua state closes is never collected */
     wf_options_handle *h = wf_class_push(L, WF_CLASS_WS_OPTIONS, sizeof *h, 0);
     wf_ws_options v = {
         .refs = 1,

@@ -12,9 +12,6 @@
 
 #define IOV_BATCH 64
 #define LINGER_BYTES ((size_t)64 << 20)
-/* A batch of fewer sends, or of bigger ones, saves nothing. */
-#define BATCH_MIN 4
-#define BATCH_BYTES (16u << 10)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
 
 #ifndef MSG_NOSIGNAL
@@ -186,14 +183,6 @@ static void release(wf_object *object)
 
 /* -- input ----------------------------------------------------------------- */
 
-static void run_batch(wf_loop *loop, wf_batch_op *ops, unsigned n)
-{
-    if (wf_batch_run(loop->batch, ops, n))
-        return;
-    wf_batch_free(loop->batch);
-    loop->batch = NULL;
-}
-
 /* k: as of recv(2), but minus the errno for a failure. */
 static long judge_read(wf_stream *s, long k)
 {
@@ -227,39 +216,6 @@ long wf_stream_take_ahead(wf_stream *s, uint8_t **p)
     s->ahead = 0;
     *p = op->p;
     return judge_read(s, op->result == -EINTR ? -EAGAIN : op->result);
-}
-
-static bool wants_ahead(const wf_object *object)
-{
-    const wf_stream *s = (const wf_stream *)object;
-    if (object->class != &wf_stream_class || object->dead)
-        return false;
-    return s->chatty && s->fd >= 0 && (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
-}
-
-void wf_stream_read_ahead(wf_loop *loop)
-{
-    wf_ahead *ahead = &loop->ahead;
-    unsigned n = 0;
-    if (!loop->batch || !ahead->bytes)
-        return;
-    for (wf_object *o = loop->ready; o && n < WF_AHEAD; o = o->next_ready)
-        if (wants_ahead(o)) {
-            wf_stream *s = (wf_stream *)o;
-            ahead->ops[n] = (wf_batch_op){ .fd = s->fd,
-                                           .p = ahead->bytes + n * WF_AHEAD_BYTES,
-                                           .n = WF_AHEAD_BYTES };
-            s->ahead = (uint8_t)++n;
-        }
-    if (n >= BATCH_MIN) {
-        run_batch(loop, ahead->ops, n);
-        return;
-    }
-    for (wf_object *o = loop->ready; o && n > 0; o = o->next_ready)
-        if (o->class == &wf_stream_class && ((wf_stream *)o)->ahead) {
-            ((wf_stream *)o)->ahead = 0;
-            n--;
-        }
 }
 
 /* What comes after our last words is thrown away, within bounds. */
@@ -435,7 +391,7 @@ static void flushed(wf_stream *s)
         finished(s);
 }
 
-static void flush(wf_stream *s)
+void wf_stream_flush(wf_stream *s)
 {
     if (s->fd < 0 || s->connecting)
         return;
@@ -443,61 +399,16 @@ static void flush(wf_stream *s)
     flushed(s);
 }
 
-/* One send that a batch can do: a single segment, not so big that a system call
- * would not be noticed. */
-static bool batchable(const wf_stream *s)
+void wf_stream_sent(wf_stream *s, long result, size_t n)
 {
-    const wf_seg *seg = s->out.head;
-    return s->fd >= 0 && !s->connecting && !s->blocked && seg && !seg->next &&
-           seg->n <= BATCH_BYTES;
-}
-
-static void sent(wf_stream *s, const wf_batch_op *send)
-{
-    if (send->result < 0 && send->result != -EAGAIN && send->result != -EINTR) {
-        fail_errno(s, (int)-send->result);
+    if (result < 0 && result != -EAGAIN && result != -EINTR) {
+        fail_errno(s, (int)-result);
         return;
     }
-    took(s, send->result > 0 ? (size_t)send->result : 0, send->n);
-    if (send->result == -EINTR)
+    took(s, result > 0 ? (size_t)result : 0, n);
+    if (result == -EINTR)
         drain(s);
     flushed(s);
-}
-
-static void flush_batch(wf_loop *loop, wf_stream **streams, wf_batch_op *sends,
-                        unsigned n)
-{
-    if (n < BATCH_MIN || !loop->batch) {
-        for (unsigned i = 0; i < n; i++)
-            flush(streams[i]);
-        return;
-    }
-    run_batch(loop, sends, n);
-    for (unsigned i = 0; i < n; i++)
-        sent(streams[i], &sends[i]);
-}
-
-void wf_stream_flush_dirty(wf_loop *loop)
-{
-    wf_stream *streams[WF_BATCH_MAX];
-    wf_batch_op sends[WF_BATCH_MAX];
-    while (loop->dirty) {
-        unsigned n = 0;
-        while (loop->dirty && n < WF_BATCH_MAX) {
-            wf_stream *s = loop->dirty;
-            loop->dirty = s->next_dirty;
-            s->dirty = false;
-            if (!loop->batch || !batchable(s)) {
-                flush(s);
-                continue;
-            }
-            streams[n] = s;
-            const wf_seg *seg = s->out.head;
-            void *bytes = (void *)(uintptr_t)seg->p;
-            sends[n++] = (wf_batch_op){ s->fd, true, bytes, seg->n, 0 };
-        }
-        flush_batch(loop, streams, sends, n);
-    }
 }
 
 enum wf_error wf_stream_shutdown(wf_stream *s, bool receive, bool send)

@@ -83,7 +83,7 @@ long wf_stream_read(wf_stream *s, void *p, size_t n);
 /* The same of bytes that the turn has received ahead for this stream, at most
  * WF_AHEAD_BYTES: *p. -3: none were. */
 long wf_stream_take_ahead(wf_stream *s, uint8_t **p);
-/* Receives for the ready streams that are chatty. */
+/* Receives for the ready streams that are chatty (turn.c). */
 void wf_stream_read_ahead(wf_loop *loop);
 void wf_stream_watch_read(wf_stream *s, bool on);
 /* Starts (or with 0 stops) the timer. */
@@ -104,6 +104,12 @@ static inline bool wf_stream_idle(const wf_stream *s)
 {
     return s->out.bytes == 0 && !s->blocked && s->fd >= 0;
 }
+/* Offers the queued output to the kernel. */
+void wf_stream_flush(wf_stream *s);
+/* Somebody else offered the first n bytes of it: the result as of send(2), or minus an
+ * errno. */
+void wf_stream_sent(wf_stream *s, long result, size_t n);
+/* Flushes every stream that was written to (turn.c). */
 void wf_stream_flush_dirty(wf_loop *loop);
 
 /* "send", after what is queued; then the peer sees our end. */
