@@ -506,7 +506,7 @@ describe("a Lua state", function()
       if CLEAN ~= "" or not os.execute "command -v valgrind >/dev/null" then
          return pending "valgrind is not there, or a sanitizer is"
       end
-      for _, how in ipairs { "exit", "task", "collect" } do
+      for _, how in ipairs { "exit", "task" } do
          local output, status = busy_state(how, { "valgrind", "-q", "--error-exitcode=9",
             "--leak-check=full", "--show-leak-kinds=definite",
             "--errors-for-leak-kinds=definite", "--suppressions=spec/scripts/valgrind.supp" })
@@ -702,5 +702,34 @@ describe("a process that forks", function()
          print(ws:closed())
       ]]
       assert.equal("1000\t\ttrue\n", output)
+   end)
+end)
+
+describe("memory that runs out", function()
+   it("in one allocation, any, leaves a state that goes on and closes", function()
+      local dir = assert(states_module())
+      local step = os.getenv "WEFT_HOSTILE_GC" and 101 or 17
+      local first = os.time() % step + 1 -- in time, all of them are tried
+      local child = process.start({ LUA, "-e", ("package.cpath = %q .. '/?.so;' .. package.cpath")
+         :format(dir), "spec/scripts/starved.lua", first, step, 600 // step }, { limit = 50 })
+      local output, status = child:finish()
+      assert.equal(0, status, ("first %d: %s"):format(first, output))
+      assert.is_true(tonumber(output) > 300 // step)
+   end)
+end)
+
+describe("chaos", function()
+   it("of tasks that do anything to shared handles ends in order", function()
+      local steps = (CLEAN ~= "" or os.getenv "WEFT_HOSTILE_GC") and 300 or 1500
+      local children = {}
+      for i, seed in ipairs { 1, 2, 3, os.time() } do
+         children[i] = process.start({ LUA, "spec/scripts/chaos.lua", seed, steps },
+            { limit = 50 })
+      end
+      for _, child in ipairs(children) do
+         local output, status = child:finish()
+         assert.equal("ended\n", output, child.name)
+         assert.equal(0, status, child.name)
+      end
    end)
 end)

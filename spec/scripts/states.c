@@ -6,12 +6,15 @@
  *   quit(status): _exit, which closes no Lua state
  *   new() -> state: an independent Lua state; state:run(code) -> what it returns, as a
  *   string, or nil and the error; state:close()
- *   threads(n, code) -> how many of n threads, each with a state of its own, got "ok"
+ *   state:starve(n): its n-th allocation from now on fails, as if memory were out then;
+ * 0: none does. Returns whether the one before it did. threads(n, code) -> how many of n
+ * threads, each with a state of its own, got "ok"
  */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -39,10 +42,36 @@ static int l_quit(lua_State *L)
     _exit((int)luaL_checkinteger(L, 1));
 }
 
-/* With the paths of the state that asks. */
-static lua_State *new_state(const char *path, const char *cpath)
+/* Allocations left until one fails; 0: none does. */
+typedef struct meter {
+    size_t left;
+    bool starved;
+} meter;
+
+static void *allocate(void *ud, void *p, size_t old, size_t size)
 {
-    lua_State *S = luaL_newstate();
+    meter *m = ud;
+    if (size == 0) {
+        free(p);
+        return NULL;
+    }
+    bool grows = !p || size > old;
+    if (grows && m->starved) {
+        m->starved = false; /* Lua tried again after a collection: now it gives up */
+        return NULL;
+    }
+    if (grows && m->left > 0 && --m->left == 0) {
+        m->starved = true;
+        return NULL;
+    }
+    return realloc(p, size);
+}
+
+/* With the paths of the state that asks. */
+static lua_State *new_state(meter *m, const char *path, const char *cpath)
+{
+    *m = (meter){ 0, false };
+    lua_State *S = lua_newstate(allocate, m);
     if (!S)
         return NULL;
     luaL_openlibs(S);
@@ -66,19 +95,24 @@ static void push_paths(lua_State *L, const char **path, const char **cpath)
     lua_remove(L, -3);
 }
 
+typedef struct state {
+    lua_State *S;
+    meter meter;
+} state;
+
 static int l_new(lua_State *L)
 {
     const char *path, *cpath;
     push_paths(L, &path, &cpath);
-    lua_State **s = lua_newuserdatauv(L, sizeof *s, 0);
-    *s = new_state(path, cpath);
+    state *s = lua_newuserdatauv(L, sizeof *s, 0);
+    s->S = new_state(&s->meter, path, cpath);
     luaL_setmetatable(L, "states.state");
     return 1;
 }
 
 static int state_run(lua_State *L)
 {
-    lua_State *S = *(lua_State **)luaL_checkudata(L, 1, "states.state");
+    lua_State *S = ((state *)luaL_checkudata(L, 1, "states.state"))->S;
     int status = luaL_dostring(S, luaL_checkstring(L, 2));
     if (status != LUA_OK)
         lua_pushnil(L);
@@ -87,12 +121,21 @@ static int state_run(lua_State *L)
     return status == LUA_OK ? 1 : 2;
 }
 
+static int state_starve(lua_State *L)
+{
+    meter *m = &((state *)luaL_checkudata(L, 1, "states.state"))->meter;
+    lua_pushboolean(L, m->left == 0);
+    *m = (meter){ (size_t)luaL_checkinteger(L, 2), false };
+    return 1;
+}
+
 static int state_close(lua_State *L)
 {
-    lua_State **s = luaL_checkudata(L, 1, "states.state");
-    if (*s)
-        lua_close(*s);
-    *s = NULL;
+    state *s = luaL_checkudata(L, 1, "states.state");
+    s->meter = (meter){ 0, false };
+    if (s->S)
+        lua_close(s->S);
+    s->S = NULL;
     return 0;
 }
 
@@ -105,7 +148,8 @@ typedef struct job {
 static void *work(void *arg)
 {
     job *j = arg;
-    lua_State *S = new_state(j->path, j->cpath);
+    meter m;
+    lua_State *S = new_state(&m, j->path, j->cpath);
     if (S && luaL_dostring(S, j->code) == LUA_OK && lua_gettop(S) > 0)
         j->ok = strcmp(luaL_tolstring(S, -1, NULL), "ok") == 0;
     if (S)
@@ -141,6 +185,7 @@ int luaopen_states(lua_State *L)
         { "new", l_new },   { "threads", l_threads }, { NULL, NULL },
     };
     static const luaL_Reg methods[] = { { "run", state_run },
+                                        { "starve", state_starve },
                                         { "close", state_close },
                                         { "__gc", state_close },
                                         { NULL, NULL } };
