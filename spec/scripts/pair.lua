@@ -1,4 +1,5 @@
--- For specs: children, connected streams, a peer that never answers, values that note their end.
+-- For the specs of tasks and sockets: children, errors, connected streams, a peer that never
+-- answers, values that note their end.
 
 local process = require "spec.process"
 local weft = require "weft"
@@ -10,6 +11,36 @@ local pair = {}
 function pair.child(code)
    return process.start({ os.getenv "LUA" or "lua5.4", "-e",
       'local weft = require "weft" ' .. code }, { limit = 10 }):finish()
+end
+
+--- Runs code that may leave tasks behind, or worse, where it harms no other test.
+function pair.expect_output(expected, code)
+   local output, status = pair.child(code)
+   assert(output == expected, output)
+   assert(status == 0, status)
+end
+
+--- f must raise an error that matches; returns it.
+function pair.expect_error(pattern, f, ...)
+   local ok, err = pcall(f, ...)
+   assert(not ok, "it did not raise")
+   assert(tostring(err):find(pattern), tostring(err))
+   return err
+end
+
+--- Runs f while the reports of failed tasks are collected, each as { task, text }.
+function pair.reports(f)
+   local seen, before = {}, weft.on_error
+   weft.on_error = function(task, text) seen[#seen + 1] = { task, text } end
+   local ok, err = pcall(f, seen)
+   weft.on_error = before
+   if not ok then error(err, 0) end
+   return seen
+end
+
+--- Lets every other task that is ready go on until it waits.
+function pair.yield()
+   for _ = 1, 3 do weft.sleep(0) end
 end
 
 --- A listener on a free port of 127.0.0.1, and the port.
@@ -53,6 +84,14 @@ end
 --- A `<close>` variable that calls f.
 function pair.at_end(f)
    return setmetatable({}, { __close = f })
+end
+
+-- Kilobytes that name their place, so that nothing can be lost, doubled or moved unseen.
+local FILLING = ("0123456789abcdef"):rep(63) .. "\n"
+function pair.numbered(size)
+   local parts = {}
+   for i = 1, size // 1024 do parts[i] = ("%015d"):format(i) .. FILLING end
+   return table.concat(parts)
 end
 
 return pair
