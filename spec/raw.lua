@@ -23,7 +23,7 @@ end
 
 --- A time of the test's own choice, in proportion.
 function raw.time(s)
-   return hostile and s * 20 or s
+   return hostile and s * 5 or s
 end
 
 local codes = { more = 0, text = 1, binary = 2, close = 8, ping = 9, pong = 10 }
@@ -33,6 +33,7 @@ for name, code in pairs(codes) do names[code] = name end
 -- -- frames -----------------------------------------------------------------------
 
 function raw.mask(payload, key)
+   if key == "\0\0\0\0" then return payload end
    local wide = key:rep(1024)
    local parts = {}
    for at = 1, #payload, #wide do
@@ -298,13 +299,14 @@ end
 
 --- server.run, and no task may fail, also not one that nobody joins.
 function raw.run(f, seconds)
-   local reported = server.errors(function() server.run(f, raw.time(seconds or 20)) end)
+   seconds = (seconds or 20) * (hostile and 10 or 1)
+   local reported = server.errors(function() server.run(f, seconds) end)
    if reported[1] then error(reported[1], 0) end
 end
 
 --- Waits for something that happens in other tasks, within a bound.
 function raw.eventually(condition, what)
-   local till = weft.now() + raw.time(20)
+   local till = weft.now() + raw.SOON
    repeat
       if condition() then return true end
       weft.sleep(0.002)

@@ -35,6 +35,11 @@ local function numbered(i)
    return unit .. unit:rep(n // #unit + 1):sub(1, n)
 end
 
+-- The same, bigger where there are fewer of them: the kernel's buffers have to overflow.
+local function pressing(i)
+   return numbered(i):rep(raw.hostile and 8 or 1)
+end
+
 -- The memory of this process, in bytes.
 local function resident()
    collectgarbage()
@@ -144,12 +149,12 @@ local function fill(ws, message)
 end
 
 describe("a peer that never reads", function()
-   local opts = { high_mark = 50000, low_mark = 10000 }
+   local opts = { high_mark = 50000, low_mark = 10000, ping_interval = 0, close_timeout = SOON }
 
    both("makes send wait at the high mark, and go on at the low one", function(ws, c)
-      local sent, message = 0, ("m"):rep(20000)
+      local sent, message = 0, ("m"):rep(raw.hostile and 49000 or 20000)
       local sender = weft.spawn(function()
-         for _ = 1, rounds(1000, 600) do
+         for _ = 1, rounds(1000, 250) do
             assert(ws:send(message, "binary"))
             sent = sent + 1
          end
@@ -160,15 +165,15 @@ describe("a peer that never reads", function()
          weft.sleep(0.05)
       until sent == last and ws:buffered() > 0
       assert.equal("suspended", sender.status)
-      assert.is_true(sent < rounds(1000, 600))
-      assert.is_true(ws:buffered() > 10000 and ws:buffered() < 50000 + 20020)
-      for _ = 1, rounds(1000, 600) do assert.is_true(c:take "binary" == message) end
+      assert.is_true(sent < rounds(1000, 250))
+      assert.is_true(ws:buffered() > 10000 and ws:buffered() < 50000 + #message + 20)
+      for _ = 1, rounds(1000, 250) do assert.is_true(c:take "binary" == message) end
       sender:join(SOON)
       eventually(function() return ws:buffered() == 0 end)
    end, opts)
 
    both("makes try_send say no, until it reads", function(ws, c)
-      local message = ("m"):rep(rounds(1000, 25000))
+      local message = ("m"):rep(rounds(1000, 49000))
       local n = fill(ws, message)
       assert.is_true(ws:buffered() > 50000 and ws:buffered() < 52000 + #message)
       assert.is_false(ws:try_send "one more")
@@ -178,7 +183,7 @@ describe("a peer that never reads", function()
    end, opts)
 
    both("does not keep a deadline from ending send", function(ws, c)
-      fill(ws, ("m"):rep(rounds(1000, 25000)))
+      fill(ws, ("m"):rep(rounds(1000, 49000)))
       local ok, message, code = weft.deadline(0.05, ws.send, ws, "too late")
       assert.is_nil(ok)
       assert.equal("timeout", code, message)
@@ -187,7 +192,7 @@ describe("a peer that never reads", function()
    end, opts)
 
    both("may have one task wait; another one is told so", function(ws, c)
-      fill(ws, ("m"):rep(rounds(1000, 25000)))
+      fill(ws, ("m"):rep(rounds(1000, 49000)))
       local first = weft.spawn(ws.send, ws, "first")
       weft.sleep(0)
       local ok, message, code = ws:send "second"
@@ -198,7 +203,7 @@ describe("a peer that never reads", function()
    end, opts)
 
    both("but then does, gets everything that was sent before a close", function(ws, c)
-      local message = ("m"):rep(rounds(1000, 25000))
+      local message = ("m"):rep(rounds(1000, 49000))
       local n = fill(ws, message)
       local closer = weft.spawn(ws.close, ws, 4000, "enough")
       weft.sleep(0)
@@ -213,11 +218,11 @@ describe("a peer that never reads", function()
    it("but sends all the time, is echoed in the end, whole and in order", function()
       run(function()
          local before = resident()
-         local c = raw.connect((raw.app(raw.echo)))
-         local sent, n = 0, rounds(3000, 1500)
+         local c = raw.connect((raw.app(raw.echo, { ping_interval = 0 })))
+         local sent, n = 0, rounds(3000, 400)
          local sender = weft.spawn(function()
             for i = 1, n do
-               c:text(numbered(i))
+               c:text(pressing(i))
                sent = i
             end
          end)
@@ -228,7 +233,7 @@ describe("a peer that never reads", function()
          until sent == last
          assert.is_true(sent < n)
          check_memory(before, 32 * MIB)
-         for i = 1, n do assert.is_true(c:take "text" == numbered(i), i) end
+         for i = 1, n do assert.is_true(c:take "text" == pressing(i), i) end
          sender:join(SOON)
       end, 60)
    end)
@@ -253,11 +258,11 @@ describe("a peer that never reads", function()
          local pings = c:pack { op = "ping", payload = ("p"):rep(125) }
          pings = pings:rep(500)
          local most = 0
-         for _ = 1, 300 do -- 20 MiB of them: more than what the kernel keeps
+         for _ = 1, rounds(300, 6) do -- 20 MiB of them: more than what the kernel keeps
             c:send(pings)
             most = math.max(most, ws:buffered())
          end
-         assert.is_true(most > 0 and most < 200000, most)
+         assert.is_true(most < 200000 and (most > 0 or raw.hostile), most)
          assert.is_nil(ws:closed())
          -- it reads at last, and is answered again
          local asked = weft.spawn(function()
@@ -347,10 +352,10 @@ end)
 
 describe("a full inbox", function()
    both("stops reading; nothing is lost, and nothing overtakes", function(ws, c)
-      local n, sent, before = rounds(4000, 1200), 0, resident()
+      local n, sent, before = rounds(4000, 150), 0, resident()
       local sender = weft.spawn(function()
          for i = 1, n do
-            c:text(numbered(i))
+            c:text(pressing(i))
             sent = i
          end
       end)
@@ -362,11 +367,11 @@ describe("a full inbox", function()
       assert.is_true(sent < n, "the peer was never made to wait")
       check_memory(before, 32 * MIB)
       for i = 1, n do
-         assert.is_true(ws:receive(SOON) == numbered(i), i)
+         assert.is_true(ws:receive(SOON) == pressing(i), i)
          if i % 7 == 0 then weft.sleep(0) end
       end
       sender:join(SOON)
-   end, nil, 60)
+   end, { ping_interval = 0 }, 60)
 
    both("holds inbox_messages; what does not fit waits outside", function(ws, c)
       for i = 1, rounds(1000, 100) do c:text("message " .. i) end
