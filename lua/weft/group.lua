@@ -27,8 +27,8 @@ function group:spawn(f, ...)
    options.argument(f, "function", "the function", "group:spawn", 2)
    if self.left then error("group:spawn: the group has already ended", 2) end
    local task = core.spawn(f, ...)
-   self.tasks[task] = true
    core.on_end(task, function(_, failed, err) ended(self, task, failed, err) end)
+   self.tasks[task] = true -- last: where memory fails, nobody waits for what never ends
    if self.failed or self.cancelled then task:cancel() end
    return task
 end
