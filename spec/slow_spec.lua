@@ -11,6 +11,7 @@ local run, eventually = raw.run, raw.eventually
 local SOON, rounds = raw.SOON, raw.rounds
 
 local MIB = 1 << 20
+raw.mask_most = 5000 -- masks are frames_spec's business
 local sanitized = os.getenv "ASAN_OPTIONS" ~= nil -- freed memory is kept back then
 
 -- A weft connection of either role, and the raw peer at its other end.
