@@ -35,7 +35,9 @@ local SCENE = [[
       near:receive(70000)
       local ch = weft.channel(1)
       weft.spawn(function() for i = 1, 3 do ch:send(i) end end)
-      for _ = 1, 3 do weft.spawn(function() ch:receive(0.01) end) end
+      weft.group(function(g)
+         for _ = 1, 3 do g:spawn(function() ch:receive(0.01) end) end
+      end)
       weft.spawn(error, "unheard")
       two:send "fail"
       accepted:cancel()
