@@ -154,6 +154,42 @@ static void every_size(void)
     free(p);
 }
 
+/* The sessions of one loop hand on the buffers of their big messages. */
+static void sessions_share_spare_buffers(void)
+{
+    enum { SESSIONS = 3, SMALL = 40000, BIG = 150000 };
+    static uint8_t p[BIG];
+    rig r[SESSIONS];
+    for (size_t i = 0; i < sizeof p; i++)
+        p[i] = (uint8_t)test_random();
+    for (int i = 0; i < SESSIONS; i++) {
+        rig_init(&r[i], false, NULL);
+        r[i].s.env = &r[0].env;
+    }
+    for (int round = 0; round < 4; round++) {
+        bytes w[SESSIONS] = { { 0 } };
+        for (int i = 0; i < SESSIONS; i++) { /* all of them under way at the same time */
+            size_t n = (round + i) % 2 ? BIG : SMALL;
+            wire_frame(&w[i], FIN | BINARY, p + i, n - (size_t)i, true);
+            rig_feed(&r[i], w[i].p, 100);
+            rig_feed(&r[i], w[i].p + 100, 35000);
+        }
+        for (int i = 0; i < SESSIONS; i++) {
+            bytes want = { 0 };
+            size_t n = (round + i) % 2 ? BIG : SMALL;
+            r[i].events.n = 0;
+            rig_feed(&r[i], w[i].p + 35100, w[i].n - 35100);
+            bytes_print(&want, "binary ");
+            rig_quote(&want, p + i, n - (size_t)i);
+            CHECK_EVENTS(&r[i], (char *)want.p);
+            bytes_free(&want);
+            bytes_free(&w[i]);
+        }
+    }
+    for (int i = SESSIONS - 1; i >= 0; i--)
+        rig_free(&r[i]);
+}
+
 /* -- breaches, at the earliest byte -------------------------------------------------- */
 
 typedef struct breach {
@@ -653,6 +689,7 @@ int main(void)
         { "text cut inside characters", text_cut_inside_characters },
         { "one fragment per byte", one_fragment_per_byte },
         { "every size", every_size },
+        { "sessions share spare buffers", sessions_share_spare_buffers },
         { "breaches at the earliest byte", breaches_at_the_earliest_byte },
         { "breaches however cut", breaches_however_cut },
         { "two breaches are always the first", two_breaches_are_always_the_first },
