@@ -466,6 +466,87 @@ describe("a flood of messages", function()
    end)
 end)
 
+-- -- a crowd ----------------------------------------------------------------------------------
+
+describe("a crowd of connections", function()
+   -- Each client counts its own messages; what is published comes in between.
+   local function take_own(c, news)
+      while true do
+         local f = assert(c:read())
+         if f.op == "binary" then news[#news + 1] = f.payload
+         elseif f.op == "text" then return f.payload
+         else error("instead of a message: " .. f.op .. " " .. (f.reason or f.payload)) end
+      end
+   end
+
+   local function in_order(news)
+      for i = 2, #news do
+         if tonumber(news[i]) ~= tonumber(news[i - 1]) + 1 then return false end
+      end
+      return true
+   end
+
+   -- Many messages in one packet, few, or one cut in two; then all of the echoes.
+   local function talk(c, name, round, news)
+      local n, parts = 1 + (name * round) % 30, {}
+      for i = 1, n do
+         parts[i] = c:pack { payload = ("%d %d %d"):format(name, round, i):rep(1 + i % 3 * 40) }
+      end
+      local bytes = table.concat(parts)
+      if round % 3 == 0 then c:send_cut(bytes, #bytes // 2) else c:send(bytes) end
+      for i = 1, n do
+         local want = ("%d %d %d"):format(name, round, i):rep(1 + i % 3 * 40)
+         if take_own(c, news) ~= want then error(("%d lost %s"):format(name, want)) end
+      end
+   end
+
+   it("keeps every one's messages whole and in order, whatever the others do", function()
+      run(function()
+         local size, turns, published, left = rounds(48, 12), rounds(30, 6), 0, 0
+         local port, app
+         port, app = raw.app(function(ws)
+            ws:subscribe "all"
+            local n, slow = 0, tonumber(ws.request.query) % 4 == 0
+            for message in ws:messages() do
+               n = n + 1
+               if slow and n % 7 == 0 then weft.sleep(0.001) end
+               ws:send(message)
+               if n % 50 == 0 then
+                  published = published + 1
+                  app:publish("all", tostring(published), "binary")
+               end
+            end
+         end, { inbox_messages = 4, ping_interval = 0 })
+         local function client(name)
+            local news = {}
+            local c = raw.connect(port, "/ws?" .. name)
+            for round = 1, turns do
+               talk(c, name, round, news)
+               if (name + round) % 11 == 0 then -- gone in the middle of a message, and back
+                  c:send(c:pack({ payload = "never whole" }):sub(1, 9))
+                  c:close()
+                  assert(in_order(news), "published messages were lost")
+                  c, news = raw.connect(port, "/ws?" .. name), {}
+               elseif (name + round) % 13 == 0 then
+                  c:bye(4000)
+                  repeat local f = assert(c:read()) until f.op == "close"
+                  c:close()
+                  c, news = raw.connect(port, "/ws?" .. name), {}
+               end
+            end
+            assert(in_order(news), "published messages were lost")
+            left = left + 1
+            c:close()
+         end
+         local tasks = {}
+         for name = 1, size do tasks[name] = weft.spawn(client, name) end
+         for _, task in ipairs(tasks) do task:join() end
+         assert.equal(size, left)
+         eventually(function() return app:stats().connections == 0 end)
+      end, 60)
+   end)
+end)
+
 -- -- big messages over a slow reader ------------------------------------------------------------
 
 describe("big messages over a slow reader", function()
