@@ -680,6 +680,40 @@ static void random_conversations(void)
     }
 }
 
+/* Bytes changed at random: whatever is made of them, it is the same however they are
+ * cut. What comes out whole is the measure. */
+static void damaged_conversations(void)
+{
+    for (int round = 0; round < 600; round++) {
+        bool client = round & 1;
+        bytes w = { 0 }, events = { 0 };
+        wf_session_limits limits = { 3000, 6, 2 };
+        rig r;
+        for (uint32_t i = 0, frames = 1 + test_random_below(6); i < frames; i++) {
+            char text[40];
+            size_t n = test_random_below(sizeof text);
+            memset(text, 'a', sizeof text);
+            memcpy(text + n / 2, "\xE2\x82\xAC", 3);
+            if (test_random_below(3))
+                wire_frame(&w, FIN | TEXT, text, WF_MAX(n, 30), !client);
+            else
+                wire_frame(&w, (uint8_t)test_random(), text, n, !client);
+        }
+        for (uint32_t i = 0, n = test_random_below(4); i < n; i++)
+            w.p[test_random_below((uint32_t)w.n)] = (uint8_t)test_random();
+        rig_init(&r, client, &limits);
+        rig_feed(&r, w.p, w.n);
+        bytes_add(&events, "", 0);
+        bytes_add(&r.events, "", 0);
+        bytes_add(&events, r.events.p, r.events.n);
+        bytes said = rig_said(&r);
+        rig_free(&r);
+        scenario_run(&w, client, &limits, (char *)events.p, (char *)said.p);
+        bytes_free(&events);
+        bytes_free(&said);
+    }
+}
+
 int main(void)
 {
     static const test_case cases[] = {
@@ -703,6 +737,7 @@ int main(void)
         { "memory follows what arrived", memory_follows_what_arrived },
         { "nothing is kept between messages", nothing_is_kept_between_messages },
         { "random conversations", random_conversations },
+        { "damaged conversations", damaged_conversations },
     };
     return RUN(cases);
 }
