@@ -8,16 +8,7 @@ local raw = require "spec.raw"
 local run, eventually = raw.run, raw.eventually
 local SOON, rounds = raw.SOON, raw.rounds
 
--- A weft connection of either role, and the raw peer at its other end.
-local roles = { server = raw.reverse, client = raw.pair }
-
-local function both(what, f, opts)
-   for role, pair in pairs(roles) do
-      it(("%s (a %s)"):format(what, role), function()
-         run(function() f(pair(opts)) end)
-      end)
-   end
-end
+local function both(...) raw.both(it, ...) end
 
 -- A message of that length in which a byte out of place shows.
 local noise = {}

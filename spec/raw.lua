@@ -317,6 +317,41 @@ function raw.eventually(condition, what)
    error((what or "it") .. " did not happen", 2)
 end
 
+--- The memory of this process, in bytes; nil where it means nothing, since a sanitizer
+-- keeps back what was freed.
+function raw.memory()
+   if os.getenv "ASAN_OPTIONS" then return nil end
+   collectgarbage()
+   collectgarbage()
+   local file <close> = assert(io.open "/proc/self/statm")
+   return tonumber(file:read "a":match "^%d+ (%d+)") * 4096
+end
+
+--- It has not grown by more than that since `before`.
+function raw.check_memory(before, bound)
+   local more = before and raw.memory() - before or 0
+   assert(more < bound, ("%.1f MiB more"):format(more / (1 << 20)))
+end
+
+--- Message i, of a size that changes, with every byte telling where it belongs.
+local sizes = { 0, 1, 60, 5000, 125, 126, 70000, 3, 65535, 65536, 1000, 200, 9 }
+function raw.numbered(i)
+   local unit = ("%d,"):format(i)
+   local n = sizes[i % #sizes + 1]
+   return unit .. unit:rep(n // #unit + 1):sub(1, n)
+end
+
+--- n times there and back on a connection to an echo, within a bound that only somebody
+-- who waits for another would miss.
+function raw.check_echo(c, n)
+   local began = weft.now()
+   for i = 1, n do
+      c:text("echo " .. i)
+      assert(c:take "text" == "echo " .. i)
+   end
+   assert(weft.now() - began < raw.SOON, "it took too long")
+end
+
 --- An app with a route at /ws; its port and the app.
 function raw.app(handler, opts)
    local app = server.app(opts)
@@ -350,6 +385,16 @@ function raw.reverse(opts)
    server.keep { close = function() done:close() end }
    local c = raw.connect(port)
    return ready:receive(raw.SOON), c, app
+end
+
+--- A test in both roles, by the spec's own `it`: f(ws, c, app) gets a weft connection and
+-- the raw peer at its other end.
+function raw.both(it, what, f, opts, seconds)
+   for role, pair in pairs { server = raw.reverse, client = raw.pair } do
+      it(("%s (a %s)"):format(what, role), function()
+         raw.run(function() f(pair(opts)) end, seconds)
+      end)
+   end
 end
 
 return raw
