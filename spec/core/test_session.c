@@ -190,6 +190,37 @@ static void sessions_share_spare_buffers(void)
         rig_free(&r[i]);
 }
 
+/* Received into its own buffer, a message is there with its last byte. */
+static void the_window_needs_no_more_than_the_message(void)
+{
+    static uint8_t p[200000];
+    memset(p, 'x', sizeof p);
+    for (size_t n = 20000; n < sizeof p; n += 20000)
+        for (int text = 0; text < 2; text++) {
+            rig r;
+            bytes w = { 0 }, want = { 0 };
+            uint8_t *to;
+            size_t k;
+            rig_init(&r, true, NULL);
+            wire_head(&w, FIN | (text ? TEXT : BINARY), n, false);
+            rig_feed(&r, w.p, w.n);
+            while ((k = wf_session_window(&r.s, &to)) > 0) {
+                CHECK_EVENTS(&r, "");
+                memcpy(to, p, k);
+                wf_session_filled(&r.s, k);
+                rig_next(&r, NULL, 0);
+            }
+            if (r.s.left > 0) /* too little to be worth it */
+                rig_feed(&r, p, (size_t)r.s.left);
+            bytes_print(&want, text ? "text " : "binary ");
+            rig_quote(&want, p, n);
+            CHECK_EVENTS(&r, (char *)want.p);
+            rig_free(&r);
+            bytes_free(&w);
+            bytes_free(&want);
+        }
+}
+
 /* -- memory
  * ------------------------------------------------------------------------------ */
 
@@ -335,6 +366,8 @@ int main(void)
         { "one fragment per byte", one_fragment_per_byte },
         { "every size", every_size },
         { "sessions share spare buffers", sessions_share_spare_buffers },
+        { "the window needs no more than the message",
+          the_window_needs_no_more_than_the_message },
         { "memory follows what arrived", memory_follows_what_arrived },
         { "nothing is kept between messages", nothing_is_kept_between_messages },
         { "random conversations", random_conversations },
