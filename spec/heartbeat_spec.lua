@@ -20,6 +20,17 @@ describe("the heartbeat", function()
       assert.equal("done", reader:join(SOON))
    end, { ping_interval = 0.03, ping_timeout = 10 })
 
+   both("is no faster than ping_interval", function(ws, c)
+      local began, n = weft.now(), 0
+      for _ = 1, 6 do
+         c:take "ping"
+         n = n + 1
+         if n % 2 == 0 then c:text "alive" end -- heard or not
+      end
+      assert.is_true(weft.now() - began > 4 * 0.05 - 0.04, weft.now() - began)
+      assert.is_nil(ws:closed())
+   end, { ping_interval = 0.05, ping_timeout = 10 })
+
    both("ends a peer that does not answer", function(ws, c)
       local message, why, code = ws:receive(SOON)
       assert.is_nil(message)
