@@ -1,7 +1,7 @@
 -- app: weft.app, the server a user sees: routes, listeners, one hub of topics.
 
 local core = require "weft.core"
-local http = require "weft.http"
+local server = require "weft.server"
 local limits = require "weft.limits"
 local net = require "weft.net"
 local options = require "weft.options"
@@ -78,7 +78,7 @@ function app:listen(address, opts)
    listener, message, code = net.listen_at(parts, address, opts, "app:listen")
    if not listener then return nil, message, code end
    local ip, port = listener:getsockname()
-   self.listeners[listener] = core.spawn(http.accept, self, listener)
+   self.listeners[listener] = core.spawn(server.accept, self, listener)
    return net.show(ip, port), port
 end
 
@@ -102,7 +102,7 @@ function app:close()
    self.closed = true
    for listener in pairs(self.listeners) do listener:close() end
    self.hub:close(1001, "going away")
-   http.stop(self)
+   server.stop(self)
    return true
 end
 

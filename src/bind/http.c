@@ -1,6 +1,6 @@
 /*
  * http: heads read from a stream, and the class request. What to do with them is
- * decided in Lua (lua/weft/http.lua).
+ * decided in Lua (lua/weft/server.lua).
  */
 #include "bind/http.h"
 

@@ -1,4 +1,4 @@
--- http: a server's connections. A task for each reads heads, routes, answers and
+-- server: a server's connections. A task for each reads heads, routes, answers and
 -- keeps the connection alive. Where a request becomes a WebSocket, the user's
 -- handler runs as a fresh task and this one ends: its coroutine has grown during
 -- the handshake, and would not shrink while the WebSocket idles.
@@ -10,7 +10,7 @@ local router = require "weft.router"
 local static = require "weft.static"
 local upgrade = require "weft.upgrade"
 
-local http = {}
+local server = {}
 
 local WEBSOCKET = router.WEBSOCKET
 
@@ -358,7 +358,7 @@ local function refuse_peer(app, stream, status, option)
 end
 
 --- The task of one listener; ends when it is closed.
-function http.accept(app, listener)
+function server.accept(app, listener)
    for stream in listener:each() do
       app.accepted = app.accepted + 1
       local record, status, option = admit(app, stream)
@@ -371,7 +371,7 @@ function http.accept(app, listener)
 end
 
 --- Ends the connections that wait for a request, and the workers that rest.
-function http.stop(app)
+function server.stop(app)
    for worker in pairs(app.workers) do
       if worker.idle then worker.stream:close() end
    end
@@ -379,4 +379,4 @@ function http.stop(app)
    app.resting = {}
 end
 
-return http
+return server
