@@ -1,0 +1,222 @@
+-- Writes the seeds of the fuzz targets, real messages and their like, into
+-- spec/fuzz/corpus/TARGET:   lua5.4 spec/fuzz/seeds.lua [TARGET...]
+-- Each is what the target's take_... functions read: choices first, then the input.
+
+local ROOT = "spec/fuzz/corpus/"
+local wanted = {}
+for _, target in ipairs(arg) do
+   wanted[target] = true
+end
+
+local counts = {}
+local function seed(target, ...)
+   if next(wanted) and not wanted[target] then
+      return
+   end
+   counts[target] = (counts[target] or 0) + 1
+   if counts[target] == 1 then
+      os.execute("mkdir -p " .. ROOT .. target)
+   end
+   local file = assert(io.open(("%s%s/seed-%02d"):format(ROOT, target, counts[target]), "wb"))
+   file:write(...)
+   file:close()
+end
+
+local char = string.char
+local BYTEWISE, THREES, WHOLE = char(0, 1), char(0, 3), char(0, 255)
+local MIXED = char(3, 5, 1, 40, 2)
+
+-- -- utf8: cuts, text
+
+local TEXTS = {
+   "", "plain ASCII, long enough for the way by words and by thirty-two bytes at a time",
+   "Grüße, κόσμε, 你好, 🙂, e\u{301}",
+   "\u{7f}\u{80}\u{7ff}\u{800}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}",
+   "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe0\x80\x80", "\xf0\x8f\xbf\xbf",
+   "cut \xf0\x9f\x99",
+   ("x"):rep(70) .. "\xff", ("€"):rep(40), "\x80", "ok\xfe",
+}
+for _, text in ipairs(TEXTS) do
+   seed("utf8", MIXED, text)
+   seed("utf8", BYTEWISE, text)
+end
+
+-- -- frame: flags (1: masked, 2: RSV1 allowed, the rest: phase), header
+
+for _, h in ipairs {
+   "\x81\x05Hello", "\x01\x03Hel", "\x80\x02lo", "\x89\x05Hello", "\x8a\x00", "\x88\x02\x03\xe8",
+   "\x82\x7e\x01\x00",
+   "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", "\x81\xfe\x00\x7e\x01\x02\x03\x04",
+   "\xc1\x80abcd", "\x09\x00",
+   "\x8a\x7e\x00\x7e", "\x83\x00", "\x81\x7e\x00\x7d", "\x81\x7f\x80\0\0\0\0\0\0\0",
+   "\x81\xffabcdefghijkl",
+} do
+   for flags = 0, 3 do
+      seed("frame", char(flags + 4 * flags), h)
+   end
+end
+
+-- -- url
+
+for _, url in ipairs {
+   "ws://localhost/", "wss://example.com:8443/chat?room=1#top", "http://user:pass@host/x",
+   "HTTPS://[::1]:9/%20",
+   "ws://[fe80::1%25eth0]:80/", "ws://[fe80::1%eth0]/", "ws://host:", "ws://host:0/",
+   "ws://host:65536", "ws:/x",
+   "ws://a@b@c/", "ws://?q", "ftp://x/", "ws://h/\u{e9}", "ws://host#", ":8080", "[::1]:8080",
+   "localhost:0",
+   "tls://:8443", "tls://[::]:1", "unix:/run/weft.sock", "unix:@name", "unix:", "host", "::1:80",
+   "[fe80::1%2]:5",
+   "wss://192.0.2.1:443/path;v=1/?a=b&c=d", "ws://%2e/", "ws://h:000080/", "ws://@h:1?#/",
+} do
+   seed("url", url)
+end
+
+-- -- head: request?, limits, cuts, bytes
+
+local function lines(list)
+   return table.concat(list, "\r\n") .. "\r\n\r\n"
+end
+
+local CHROME = lines {
+   "GET /chat?room=1 HTTP/1.1", "Host: localhost:8080", "Connection: keep-alive, Upgrade",
+   "Pragma: no-cache",
+   "Cache-Control: no-cache", "User-Agent: Mozilla/5.0 (X11; Linux x86_64)", "Upgrade: websocket",
+   "Origin: http://localhost:8080", "Sec-WebSocket-Version: 13",
+   "Accept-Encoding: gzip, deflate, br",
+   "Accept-Language: en-US,en;q=0.9", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+   "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+   "Sec-WebSocket-Protocol: chat.v2, json",
+}
+local ANSWER = lines {
+   "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+   "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+}
+local REQUESTS = {
+   CHROME, "GET / HTTP/1.0\r\n\r\n",
+   "\r\nPOST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na=1",
+   "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", "GET http://h/ HTTP/1.1\r\nHost: h\r\nX: \t y \t\r\n\r\n",
+   "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n", "GET / HTTP/1.1\nHost: h\n\n",
+   "GET / HTTP/2.0\r\n\r\n",
+   "GET / HTTP/1.1\r\nHost : h\r\n\r\n", "GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+   "GET /\x80 HTTP/1.1\r\n\r\n",
+   "GET / HTTP/1.1\r\n" .. ("a:b\r\n"):rep(65) .. "\r\n",
+   "GET /" .. ("x"):rep(300) .. " HTTP/1.1\r\n\r\n",
+   "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\rX",
+}
+local RESPONSES = {
+   ANSWER, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.0 404\r\n\r\n",
+   "HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n",
+   "HTTP/1.1 20 OK\r\n\r\n",
+   "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\n\r\n",
+   "HTTP/1.1 200 \x7f\r\n\r\n",
+   "ICY 200 OK\r\n\r\n", "HTTP/1.1 1234 X\r\n\r\n",
+}
+for _, bytes in ipairs(REQUESTS) do
+   seed("head", char(1, 0), MIXED, bytes)
+   seed("head", char(1, 1, 40, 1, 44, 5), THREES, bytes)
+end
+for _, bytes in ipairs(RESPONSES) do
+   seed("head", char(0, 0), MIXED, bytes)
+end
+
+-- -- handshake: flags (1: client, 2: it offers subprotocols), head
+
+for _, bytes in ipairs(REQUESTS) do
+   seed("handshake", char(0), bytes)
+end
+for _, change in ipairs {
+   { "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZR==" }, { "Version: 13", "Version: 8" },
+   { "HTTP/1.1", "HTTP/1.0" },
+   { "GET", "POST" }, { "Pragma: no%-cache", "Content-Length: 00" },
+   { "Pragma: no%-cache", "Transfer-Encoding: chunked" },
+   { "Pragma: no%-cache", "Host: two" }, { "Pragma: no%-cache", "sec-websocket-version: 13" },
+   { "localhost", "a/b" },
+   { "keep%-alive, Upgrade", ",, \tupGRADE ,x" },
+   { "Upgrade: websocket", "Upgrade: h2c, WebSocket" }, { "/chat", "http:/" },
+   { "Pragma: no%-cache", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" },
+} do
+   seed("handshake", char(0), (CHROME:gsub(change[1], (change[2]:gsub("%%", "%%%%")), 1)))
+end
+for _, bytes in ipairs(RESPONSES) do
+   seed("handshake", char(1), bytes)
+end
+for _, change in ipairs {
+   { "\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat.v1\r\n\r\n" },
+   { "\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\n\r\n" },
+   { "\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n" }, { "s3p", "S3p" },
+   { "101", "200" },
+   { "Connection: Upgrade", "Connection: close" }, { "Upgrade: websocket", "upgrade:websocket" },
+   { "HTTP/1.1", "HTTP/1.0" },
+   { "\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n" },
+   { "\r\n\r\n", "\r\nSec-WebSocket-Accept: x\r\n\r\n" },
+} do
+   seed("handshake", char(3), (ANSWER:gsub(change[1], change[2], 1)))
+end
+
+-- -- conversations: programs of peer.h
+
+local FIN, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 1, 2, 8, 9, 10
+
+-- One frame; keyed: masked by a key that is not zeros.
+local function frame(b0, payload, keyed)
+   return char(b0, #payload + (keyed and 128 or 0)) .. payload
+end
+
+local function long(b0, n, scale, pattern, keyed)
+   return char(b0, 120 + (keyed and 128 or 0), n >> 8, n & 255, scale) .. pattern
+end
+
+local function flood(b0, count, size)
+   return char(b0, 123, count - 1, size)
+end
+
+local function raw(bytes)
+   return char(#bytes, 121) .. bytes
+end
+
+local function close(code, reason)
+   return frame(FIN | CLOSE, string.pack(">I2", code) .. (reason or ""))
+end
+
+local PROGRAMS = {
+   frame(FIN | TEXT, "Hello") .. close(1000, "bye"),
+   frame(FIN | TEXT, "Grüße, 你好", true) .. frame(FIN | BINARY, "\0\1\2\255")
+      .. frame(FIN | CLOSE, ""),
+   frame(TEXT, "one \xf0\x9f") .. frame(FIN | PING, "mid") .. frame(0, "\x99")
+      .. frame(FIN, "\x82 two") .. close(4999, "🙂"),
+   frame(FIN | PING, "p") .. frame(FIN | PONG, "q") .. frame(FIN | TEXT, ""),
+   long(FIN | BINARY, 20000, 0, "abcd") .. frame(FIN | TEXT, "after") .. close(1001),
+   long(BINARY, 5000, 2, "\1\2\3\4", true) .. long(0, 5000, 2, "wxyz")
+      .. long(FIN, 300, 0, "....") .. close(1000),
+   long(FIN | TEXT, 16001, 2, "€a", true), long(FIN | TEXT, 40000, 0, "\xc3\xa9\xc3\x28"),
+   long(FIN | BINARY, 65535, 1, "big!") .. long(FIN | BINARY, 30000, 1, "big?") .. close(1000),
+   flood(FIN | PING, 200, 15) .. flood(FIN | PING, 250, 15) .. close(1000),
+   frame(BINARY, "") .. flood(0, 20, 0) .. frame(FIN, ""),
+   frame(TEXT, "") .. flood(0, 256, 1) .. frame(FIN, ""),
+   frame(FIN | TEXT, "bad \xff"), frame(FIN | TEXT, "cut \xe2\x82"), frame(FIN, "x"),
+   frame(TEXT, "a") .. frame(TEXT, "b"),
+   frame(PING, "x"), frame(FIN | 3, ""), frame(FIN | 0x40 | TEXT, "rsv"), close(1005),
+   close(999), frame(FIN | CLOSE, "\3"),
+   close(1000, "\xff"), frame(FIN | CLOSE, "") .. frame(FIN | TEXT, "late"),
+   char(FIN | BINARY, 122, 0, 1, 20), char(TEXT, 122, 255, 255, 47),
+   char(FIN | BINARY, 122, 0, 1, 14) .. raw(("r"):rep(200)), raw "\x81\x85\0\0\0",
+   raw "\x81\xfe\x00\x10", raw "\x88\xfe",
+}
+for i, program in ipairs(PROGRAMS) do
+   local cuts = i % 3 == 0 and BYTEWISE or i % 3 == 1 and MIXED or char(2, 250, 7)
+   seed("session", char(i % 4 == 0 and 4 or 0), cuts, program) -- a server
+   seed("session", char(1 + (i % 5 == 0 and 4 or 0) + 8 * (i % 4)), cuts, program) -- a client
+   if i % 3 == 0 then -- acts, and output that leaves slowly
+      seed("session", char(0x64, 20, 0, 0, 20, 1, i % 4, 90, 2, 3, 31 + i), cuts, program)
+   end
+end
+seed("session", char(2), MIXED, "\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58") -- RFC 6455 5.7
+seed("session", char(3), THREES,
+   "\x01\x03Hel\x80\x02lo\x89\x05Hello\x8a\x05Hello\x82\x7e\x01\x00" .. ("\7"):rep(256))
+seed("session", char(2), WHOLE,
+   "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\0\0\0\0\x03\xe8")
+
+for target, count in pairs(counts) do
+   print(("%s: %d seeds"):format(target, count))
+end
