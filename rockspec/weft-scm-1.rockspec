@@ -86,11 +86,13 @@ build = {
       ["weft.mime"] = "lua/weft/mime.lua",
       ["weft.net"] = "lua/weft/net.lua",
       ["weft.options"] = "lua/weft/options.lua",
+      ["weft.reconnect"] = "lua/weft/reconnect.lua",
       ["weft.request"] = "lua/weft/request.lua",
       ["weft.response"] = "lua/weft/response.lua",
       ["weft.router"] = "lua/weft/router.lua",
       ["weft.server"] = "lua/weft/server.lua",
       ["weft.static"] = "lua/weft/static.lua",
       ["weft.upgrade"] = "lua/weft/upgrade.lua",
+      ["weft.url"] = "lua/weft/url.lua",
    },
 }

@@ -98,7 +98,8 @@ end
 describe("the limits", function()
    local classes = { app = "weft.AppOptions", websocket_route = "weft.WebsocketOptions",
       listen = "weft.ListenOptions", dial = "weft.DialOptions",
-      connect = "weft.ConnectOptions", static = "weft.StaticOptions",
+      connect = "weft.ConnectOptions", reconnect = "weft.ReconnectOptions",
+      static = "weft.StaticOptions",
       route = "weft.RouteOptions" }
 
    local function fields_of(text, class)

@@ -7,6 +7,7 @@ local net = require "weft.net"
 local options = require "weft.options"
 local response = require "weft.response"
 local upgrade = require "weft.upgrade"
+local url = require "weft.url"
 
 local client = {}
 
@@ -16,66 +17,21 @@ for name in ([[host upgrade connection sec-websocket-key sec-websocket-version
    sec-websocket-protocol sec-websocket-extensions sec-websocket-accept
    content-length transfer-encoding]]):gmatch("%S+") do forbidden[name] = true end
 
-local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+-- Fields that another origin must not learn (RFC 9110 15.4).
+local secret = { authorization = true, cookie = true, ["proxy-authorization"] = true }
 
--- RFC 4648 4
-local function base64(s)
-   local out = {}
-   for i = 1, #s, 3 do
-      local a, b, c = s:byte(i, i + 2)
-      local bits = a << 16 | (b or 0) << 8 | (c or 0)
-      for k = 0, 3 do
-         local index = (bits >> (18 - 6 * k) & 63) + 1
-         out[#out + 1] = alphabet:sub(index, index)
-      end
-   end
-   local padding = -#s % 3
-   for k = 1, padding do out[#out + 1 - k] = "=" end
-   return table.concat(out)
-end
+-- RFC 9110 15.4: the answers that say where else to ask. The request is a GET anyway.
+local redirecting = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
-local function unescape(s)
-   return (s:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
-end
-
-local function authorization(url, lines)
-   if not url.userinfo or lines:lower():find("^authorization:") then return "" end
-   if lines:lower():find("\nauthorization:", 1, true) then return "" end
-   return "authorization: Basic " .. base64(unescape(url.userinfo)) .. "\r\n"
-end
-
--- RFC 6455 4.1: the port is named where it is not the scheme's own.
-local function host_field(url)
-   local host = url.ipv6 and "[" .. url.host .. "]" or url.host
-   local default = url.secure and 443 or 80
-   return url.port == default and host or ("%s:%d"):format(host, url.port)
-end
-
-local function request_head(url, key, lines, offered)
-   -- RFC 6455 3: an empty path is "/"
-   local target = (url.path or "/") .. (url.query and "?" .. url.query or "")
+local function request_head(parts, key, fields, opts)
+   local basic = not fields.authorized and url.basic(parts)
    return table.concat {
-      "GET ", target, " HTTP/1.1\r\nhost: ", host_field(url),
+      "GET ", url.target(parts), " HTTP/1.1\r\nhost: ", url.host_field(parts),
       "\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: ", key,
       "\r\nsec-websocket-version: 13\r\n",
-      offered and "sec-websocket-protocol: " .. offered .. "\r\n" or "",
-      authorization(url, lines), lines, "\r\n",
+      opts.offered and "sec-websocket-protocol: " .. opts.offered .. "\r\n" or "",
+      basic and "authorization: " .. basic .. "\r\n" or "", fields.lines, "\r\n",
    }
-end
-
-local function parse(url)
-   local parts, why = core.parse_url(url)
-   if not parts then return nil, why, "resolve" end
-   if parts.scheme ~= "ws" and parts.scheme ~= "wss" then
-      return nil, ("the scheme must be ws, not %s"):format(parts.scheme), "resolve"
-   end
-   if parts.fragment then -- RFC 6455 3: fragments are meaningless here
-      return nil, "a WebSocket URL has no fragment", "resolve"
-   end
-   if parts.secure then
-      return nil, "wss:// is not available in this version of weft", "tls"
-   end
-   return parts
 end
 
 -- Sends the request and reads the answer's head.
@@ -97,10 +53,11 @@ local function refusal(answer)
 end
 
 -- The handshake on a connected stream: a ws, or nil, message, code, answer.
-local function shake_hands(stream, url, opts)
-   local key = core.ws_key()
-   local head = request_head(url, key, opts.lines, opts.offered)
-   local answer, message, code = ask(stream, head, opts)
+local function shake_hands(stream, parts, fields, opts)
+   local key, message, code = core.ws_key()
+   if not key then return nil, message, code end
+   local answer
+   answer, message, code = ask(stream, request_head(parts, key, fields, opts), opts)
    if not answer then return nil, message, code end
    if answer.status ~= 101 then return refusal(answer) end
    local protocol, why = core.ws_check(answer, key, opts.offered)
@@ -108,14 +65,48 @@ local function shake_hands(stream, url, opts)
    return core.ws_client(stream, answer, opts.compiled, protocol or nil)
 end
 
-local function open(url, opts)
-   local stream, message, code = net.connect(url.host, url.port)
+-- The one place that opens what the bytes go over: a connected stream.
+local function open_transport(parts)
+   if parts.secure then
+      return nil, "wss:// is not available in this version of weft", "tls"
+   end
+   return net.connect(url.host(parts), parts.port)
+end
+
+-- Once the stream has become a ws it is closed for us, and nothing happens to it here;
+-- else it ends, also where the task is cancelled.
+local function open(parts, fields, opts)
+   local stream <close>, message, code = open_transport(parts)
    if not stream then return nil, message, code end
-   local ws, answer
-   ws, message, code, answer = shake_hands(stream, url, opts)
-   if ws then return ws end
-   stream:close()
-   return nil, message, code, answer
+   return shake_hands(stream, parts, fields, opts)
+end
+
+-- Where the answer leads, and how that looks; or nil and why nobody goes there.
+local function next_hop(parts, answer, left, opts)
+   if answer:count("location") ~= 1 then return nil, "without one Location" end
+   local target, shown = url.follow(parts, answer:header("location"))
+   if target and left == 0 then
+      return nil, ("to %s, over max_redirects (%d)"):format(shown, opts.max_redirects)
+   end
+   return target, shown
+end
+
+-- Opens, and follows as many redirects as the option allows.
+local function open_and_follow(parts, opts)
+   local fields, left, trail = opts.fields, opts.max_redirects, ""
+   while true do
+      local ws, message, code, answer = open(parts, fields, opts)
+      if ws then return ws end
+      if not answer or not redirecting[answer.status] then
+         return nil, trail .. message, code, answer
+      end
+      local target, shown = next_hop(parts, answer, left, opts)
+      if not target then
+         return nil, ("%s%s: a redirect %s"):format(trail, message, shown), "refused", answer
+      end
+      if not url.same_origin(parts, target) then fields = opts.public_fields end
+      parts, left, trail = target, left - 1, ("redirected to %s: "):format(shown)
+   end
 end
 
 local function offered_list(protocols)
@@ -124,26 +115,43 @@ local function offered_list(protocols)
    return protocols[1] and table.concat(protocols, ", ")
 end
 
-local function check_options(opts)
-   opts = options.check(opts, limits.connect, "weft.connect", 3)
-   opts.compiled = upgrade.compile(opts, "weft.connect", 3)
+-- The user's header fields, and those of them that another origin may see.
+local function compile_fields(opts, where, level)
+   local public, authorized = {}, false
+   opts.fields = { lines = response.lines(opts.headers or {}, forbidden, where, level + 1) }
+   for name, value in pairs(opts.headers or {}) do
+      if not secret[name:lower()] then public[name] = value end
+      authorized = authorized or name:lower() == "authorization"
+   end
+   opts.fields.authorized = authorized
+   opts.public_fields = { lines = response.lines(public, forbidden, where, level + 1) }
+end
+
+--- Checks options of a client (with `rules` that include limits.connect) and makes what
+-- every attempt needs of them. Raises at the user's line.
+function client.prepare(opts, rules, where, level)
+   opts = options.check(opts, rules, where, level + 1)
+   opts.compiled = upgrade.compile(opts, where, level + 1)
    opts.offered = offered_list(opts.protocols)
-   opts.lines = response.lines(opts.headers or {}, forbidden, "weft.connect", 3)
+   compile_fields(opts, where, level + 1)
    return opts
 end
 
+--- One attempt with prepared options, within their timeout.
+function client.open(parts, opts)
+   local guard <close> = core.deadline(opts.timeout)
+   return open_and_follow(parts, opts)
+end
+
 --- weft.connect(url [, opts]) -> ws | nil, message, code [, the server's answer]
-function client.connect(url, opts)
-   options.argument(url, "string", "the URL", "weft.connect", 2)
-   opts = check_options(opts)
-   local parts, message, code = parse(url)
-   local ws, answer
-   if parts then
-      local guard <close> = core.deadline(opts.timeout)
-      ws, message, code, answer = open(parts, opts)
-   end
+function client.connect(text, opts)
+   options.argument(text, "string", "the URL", "weft.connect", 2)
+   opts = client.prepare(opts, limits.connect, "weft.connect", 2)
+   local parts, message = url.parse(text)
+   local ws, code, answer = nil, "resolve", nil
+   if parts then ws, message, code, answer = client.open(parts, opts) end
    if ws then return ws end
-   return nil, ("weft.connect: %s: %s"):format(url, message), code, answer
+   return nil, ("weft.connect: %s: %s"):format(url.show(text), message), code, answer
 end
 
 return client

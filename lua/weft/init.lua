@@ -8,13 +8,14 @@ local client = require "weft.client"
 local group = require "weft.group"
 local net = require "weft.net"
 local options = require "weft.options"
+local reconnect = require "weft.reconnect"
 
 local weft = {
    version = core.version,
    run = core.run, spawn = core.spawn, sleep = core.sleep, now = core.now,
    group = group.run, channel = channel.new,
    tcp = core.tcp, dial = net.dial, listen = net.listen,
-   connect = client.connect, app = app.new, stdin = core.stdin,
+   connect = client.connect, reconnect = reconnect.each, app = app.new, stdin = core.stdin,
 }
 
 --- weft.code.timeout == "timeout"; a name that is none raises, so that a typing

@@ -1,6 +1,7 @@
 -- limits: every option that weft takes, with its type, unit, default and range.
 -- Data only; options.lua checks against it, and a test holds meta.lua to it.
 
+local core = require "weft.core"
 local options = require "weft.options"
 
 local limits = {}
@@ -103,6 +104,32 @@ limits.connect = options.merge(limits.connection, limits.head, {
    end, text = "subprotocols to offer, the preferred first" },
    headers = { type = "table", text = "more header fields of the request" },
    timeout = seconds(10, 0.01, "looking up, connecting and the handshake, in all"),
+   max_redirects = count(0, 0, 20, "redirects followed; 0: none"),
+})
+
+local codes = {}
+for _, code in ipairs(core.codes) do codes[code.name] = true end
+
+-- Close codes and statuses are numbers that do not meet; codes are words.
+local function stop_list(list)
+   for _, one in ipairs(type(list) == "table" and list or {}) do
+      local number = math.type(one) == "integer" and one >= 100 and one <= 4999
+      if not number and not codes[one] then
+         return ("must hold close codes, HTTP statuses and names of weft.code, got %s")
+            :format(tostring(one))
+      end
+   end
+end
+
+limits.reconnect = options.merge(limits.connect, {
+   min_delay = seconds(0.5, 0.001, "the least time between two attempts"),
+   max_delay = seconds(30, 0.001, "the longest"),
+   stable_after = seconds(5, 0, "a connection that lasted so long forgets the failures before it"),
+   max_attempts = count(0, 0, 1 << 30, "failures in a row until it gives up; 0: never"),
+   stop_on = { type = "table|function", check = stop_list,
+      text = "close codes, statuses and codes that end the loop, or function(why) -> boolean" },
+   on_retry = { type = "function", text = "function(why), before each wait" },
+   on_stop = { type = "function", text = "function(why), when the loop ends by itself" },
 })
 
 limits.static = {

@@ -112,13 +112,28 @@ function weft.dial(address, opts) end
 function weft.listen(address, opts) end
 
 --- A WebSocket client (RFC 6455 4.1): looks up, connects, and makes the opening handshake.
----@param url string "ws://host[:port]/path?query"; "user:password@" before the host becomes basic authentication
+---@param url string "ws://host[:port]/path?query"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.ConnectOptions
 ---@return weft.websocket? ws
 ---@return string? message names the URL
 ---@return weft.Code? code "refused" when the server answered with another status than 101 or nobody listens; "handshake" when its answer was not valid; "resolve", "timeout", "tls", "system"
 ---@return weft.request? answer the head of the server's answer, if there was one: `status`, `reason`, `headers`
 function weft.connect(url, opts) end
+
+--- `for ws in weft.reconnect(url, opts) do ... end`: a fresh connection for each turn of the
+--- loop. When the body is left its connection is closed; after a pause the next turn begins.
+--- The pause is a random time between `min_delay` and a ceiling that doubles with each failure up
+--- to `max_delay` (full jitter), or what the server's Retry-After asks for, up to `max_delay`.
+---
+--- The loop ends by `break`, `return`, an error, `task:cancel` or an enclosing `weft.deadline`;
+--- after `max_attempts`; and by what `stop_on` lists: unless it is given, the close codes 1000,
+--- 1003, 1008 and 1010 from either side, an answer that is not valid, and every HTTP status
+--- but 408, 425, 429 and 5xx without 501 and 505. It does not raise then: `on_stop` tells why.
+--- A malformed URL raises.
+---@param url string as for `weft.connect`
+---@param opts? weft.ReconnectOptions
+---@return fun(): weft.websocket?
+function weft.reconnect(url, opts) end
 
 --- A server. Routes are added to it, then it listens.
 ---@param opts? weft.AppOptions
@@ -190,7 +205,30 @@ function weft.app(opts) end
 ---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
 ---@field protocols? string|string[] subprotocols to offer, the preferred first
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
----@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, in all
+---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
+---@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization; from wss:// to ws:// goes nothing
+
+--- Options of `weft.reconnect`.
+---@class weft.ReconnectOptions: weft.ConnectOptions
+---@field min_delay? number seconds, default 0.5, 0.001 to 86400: the least time between two attempts
+---@field max_delay? number seconds, default 30, 0.001 to 86400: the longest
+---@field stable_after? number seconds, default 5, 0 to 86400: a connection that lasted so long forgets the failures before it
+---@field max_attempts? integer default 0, 0 to 1073741824: failures in a row after which it gives up, connections that were not stable included; 0: never
+---@field stop_on? (integer|weft.Code)[]|fun(why: weft.ReconnectReason): boolean close codes, HTTP statuses and codes that end the loop, instead of the default ones; or a function that decides
+---@field on_retry? fun(why: weft.ReconnectReason) called before each wait
+---@field on_stop? fun(why: weft.ReconnectReason) called when the loop ends by itself
+
+--- Why a turn of `weft.reconnect` is over.
+---@class weft.ReconnectReason
+---@field message string in words
+---@field code weft.Code "closed" after a connection; else as of `weft.connect`
+---@field attempt integer failures in a row, this one included
+---@field delay number? seconds until the next attempt; nil when there is none
+---@field close_code integer? how the connection ended, as of `ws:closed`; nil when the body was left before
+---@field reason string? its reason
+---@field clean boolean? whether both sides said goodbye
+---@field status integer? the HTTP status of a server that refused
+---@field answer weft.request? the head of its answer
 
 --- A running or ended task.
 ---@class weft.task

@@ -39,13 +39,13 @@ end
 
 local function check_value(name, value)
    if type(value) ~= "string" and math.type(value) == nil then
-      misuse("response header %q: the value must be a string or a number, got %s", name,
+      misuse("header %q: the value must be a string or a number, got %s", name,
          type(value))
    end
    value = tostring(value)
    -- RFC 9110 5.5: CR, LF and NUL would let a value write the rest of the head
    if value:find("[\0\r\n]") then
-      misuse("response header %q: the value must not hold CR, LF or NUL", name)
+      misuse("header %q: the value must not hold CR, LF or NUL", name)
    end
    return value
 end

@@ -260,7 +260,7 @@ static const char *check(const char *text, const char *offered, bool extensions)
     protocol = (wf_span){ 7, 7 };
     const char *error = wf_handshake_check(&head, text, example_key, sha1, offered,
                                            extensions, &protocol);
-    CHECK(error == NULL || protocol.len == 0);
+    CHECK(error == NULL || protocol.len == 0 || strstr(error, "not offered"));
     return error;
 }
 

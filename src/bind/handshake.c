@@ -41,6 +41,20 @@ static int l_ws_key(lua_State *L)
     return 1;
 }
 
+/* What the server chose without an offer, cut to a bearable length. [-0, +2, m] */
+static int fail_check(lua_State *L, const wf_request *r, const char *why, wf_span named)
+{
+    lua_pushnil(L);
+    if (named.len == 0) {
+        lua_pushstring(L, why);
+        return 2;
+    }
+    lua_pushlstring(L, wf_request_bytes(r) + named.at, WF_MIN(named.len, 60));
+    lua_pushfstring(L, "%s: \"%s\"", why, lua_tostring(L, -1));
+    lua_remove(L, -2);
+    return 2;
+}
+
 /* ws_check(response, key, offered) -> protocol or false | nil, why */
 static int l_ws_check(lua_State *L)
 {
@@ -50,11 +64,8 @@ static int l_ws_check(lua_State *L)
     wf_span protocol = { 0, 0 };
     const char *why = wf_handshake_check(&head, wf_request_bytes(r), key, wf_sha1,
                                          offered, false, &protocol);
-    if (why) {
-        lua_pushnil(L);
-        lua_pushstring(L, why);
-        return 2;
-    }
+    if (why)
+        return fail_check(L, r, why, protocol);
     if (protocol.len > 0)
         wf_request_push_span(L, r, protocol);
     else

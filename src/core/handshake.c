@@ -289,8 +289,7 @@ const char *wf_handshake_check(const wf_head *head, const char *p, const char *k
                                wf_sha1_fn sha1, const char *offered, bool extensions,
                                wf_span *protocol)
 {
-    wf_span none = { 0, 0 }, chosen = none;
-    *protocol = none;
+    *protocol = (wf_span){ 0, 0 };
     if (head->status != 101)
         return "the server did not answer with status 101"; /* point 1 */
     if (head->minor < 1)
@@ -299,12 +298,12 @@ const char *wf_handshake_check(const wf_head *head, const char *p, const char *k
     if (why == NULL)
         why = check_accept(head, p, key, sha1);
     /* point 5: an extension that the client did not ask for */
-    if (why == NULL && !extensions &&
-        wf_head_find(head, p, "sec-websocket-extensions", 0) >= 0)
-        why = "the answer has an extension that was not offered";
+    int extension = wf_head_find(head, p, "sec-websocket-extensions", 0);
+    if (why == NULL && !extensions && extension >= 0) {
+        *protocol = head->fields[extension].value;
+        return "the answer has an extension that was not offered";
+    }
     if (why == NULL)
-        why = check_protocol(head, p, offered, &chosen);
-    if (why == NULL)
-        *protocol = chosen;
+        why = check_protocol(head, p, offered, protocol);
     return why;
 }

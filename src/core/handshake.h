@@ -32,7 +32,8 @@ void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1,
  * ones (`offered`: comma separated, or NULL), no extension (none are offered
  * unless `extensions`). NULL when valid, else a constant sentence.
  * *protocol gets the span of the chosen subprotocol (len 0: none), whose case
- * counts. Upgrade, Accept and Sec-WebSocket-Protocol may be there only once.
+ * counts; or of what was chosen without an offer. Upgrade, Accept and
+ * Sec-WebSocket-Protocol may be there only once.
  */
 const char *wf_handshake_check(const wf_head *head, const char *p, const char *key,
                                wf_sha1_fn sha1, const char *offered, bool extensions,

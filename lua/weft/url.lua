@@ -1,0 +1,161 @@
+-- url: what a client does with URLs (RFC 3986, RFC 6455 3): reading them, showing them
+-- without their secrets, following a Location, and the header fields that come of them.
+
+local core = require "weft.core"
+
+local url = {}
+
+local MOST_SHOWN = 200
+
+-- A WebSocket is opened by an HTTP request, so a Location may name either.
+local websocket_scheme = { ws = "ws", wss = "wss", http = "ws", https = "wss" }
+
+--- The URL for a message: without user and password, and not endlessly long. It may be
+-- malformed: then all before its last "@" may be a secret.
+function url.show(text)
+   local before, rest = text:match("^(%a[%w+.-]*://)(.*)$")
+   if not before then before, rest = "", text end
+   local authority = core.parse_url(text) and rest:match("^[^/?#]*") or rest
+   local secret = authority:match("^.*@")
+   if secret then rest = "***@" .. rest:sub(#secret + 1) end
+   local shown = before .. rest
+   return #shown > MOST_SHOWN and shown:sub(1, MOST_SHOWN - 3) .. "..." or shown
+end
+
+local function parse_any(text)
+   local parts, why = core.parse_url(text)
+   if not parts then return nil, why end
+   parts.scheme = parts.scheme:lower()
+   return parts
+end
+
+local function unescape(s)
+   return (s:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+-- RFC 7617 2: the user has no colon, and neither of the two a control character.
+local function read_userinfo(parts)
+   if not parts.userinfo then return true end
+   local user, password = parts.userinfo:match("^([^:]*):?(.*)$")
+   user, password = unescape(user), unescape(password)
+   if user:find(":", 1, true) then return nil, "the user's name has a colon in it" end
+   if (user .. password):find("%c") then
+      return nil, "the user's name or password has a control character in it"
+   end
+   parts.credentials = user .. ":" .. password
+   return true
+end
+
+--- A client's URL, taken apart: { scheme=, secure=, host=, port=, ipv6=, path=, query=,
+-- credentials= }, or nil and what is wrong.
+function url.parse(text)
+   local parts, why = parse_any(text)
+   if not parts then return nil, why end
+   if parts.scheme ~= "ws" and parts.scheme ~= "wss" then
+      return nil, ("the scheme must be ws or wss, not %s"):format(parts.scheme)
+   end
+   if parts.has_fragment then -- RFC 6455 3: fragments are meaningless here
+      return nil, "a WebSocket URL has no fragment"
+   end
+   local ok
+   ok, why = read_userinfo(parts)
+   if not ok then return nil, why end
+   return parts
+end
+
+local function authority(parts)
+   return (parts.ipv6 and "[%s]:%d" or "%s:%d"):format(parts.host, parts.port)
+end
+
+--- Where to connect: the zone of an IPv6 literal is written "%25" in a URL (RFC 6874 2).
+function url.host(parts)
+   return parts.ipv6 and parts.host:gsub("%%25", "%%", 1) or parts.host
+end
+
+--- The Host field. RFC 6455 4.1: the port is named where it is not the scheme's own.
+-- RFC 6874 1: the zone means nothing outside of this machine.
+function url.host_field(parts)
+   local host = parts.ipv6 and "[" .. parts.host:gsub("%%.*$", "") .. "]" or parts.host
+   local default = parts.secure and 443 or 80
+   return parts.port == default and host or ("%s:%d"):format(host, parts.port)
+end
+
+--- The request target. RFC 6455 3: an empty path is "/".
+function url.target(parts)
+   return (parts.path or "/") .. (parts.query and "?" .. parts.query or "")
+end
+
+--- Scheme, host and port are the same (RFC 6454 5).
+function url.same_origin(a, b)
+   return a.secure == b.secure and a.host:lower() == b.host:lower() and a.port == b.port
+end
+
+-- RFC 3986 5.2.4
+local function remove_dots(path)
+   local out = {}
+   for segment in path:gmatch("/([^/]*)") do
+      if segment == ".." then table.remove(out)
+      elseif segment ~= "." then out[#out + 1] = segment end
+   end
+   if path:find("/%.%.?$") then out[#out + 1] = "" end
+   return "/" .. table.concat(out, "/")
+end
+
+-- RFC 3986 5.2.2, of a reference without a scheme and a fragment.
+local function relative(base, reference)
+   local origin = base.scheme .. "://" .. authority(base)
+   if reference:sub(1, 2) == "//" then return base.scheme .. ":" .. reference end
+   local path, query = reference:match("^([^?]*)(.*)$")
+   if path == "" then
+      if query == "" and base.query then query = "?" .. base.query end
+      return origin .. (base.path or "/") .. query
+   end
+   if path:sub(1, 1) ~= "/" then path = (base.path or "/"):match("^.*/") .. path end
+   return origin .. remove_dots(path) .. query
+end
+
+--- Where a Location (RFC 9110 10.2.2) leads from there, or nil and what is wrong with it.
+-- Credentials stay within their origin.
+function url.follow(base, location)
+   local reference = location:gsub("#.*$", "")
+   local scheme, rest = reference:match("^(%a[%w+.-]*):(.*)$")
+   if scheme and not websocket_scheme[scheme:lower()] then
+      return nil, ("to the scheme %q"):format(scheme:sub(1, 20))
+   end
+   local text = scheme and websocket_scheme[scheme:lower()] .. ":" .. rest
+      or relative(base, reference)
+   local parts, why = url.parse(text)
+   if not parts then return nil, ("to a malformed URL: %s"):format(why) end
+   if base.secure and not parts.secure then
+      return nil, "from wss:// to ws://, which would give up TLS"
+   end
+   if not parts.credentials and url.same_origin(base, parts) then
+      parts.credentials = base.credentials
+   end
+   return parts, url.show(text)
+end
+
+local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+-- RFC 4648 4
+local function base64(s)
+   local out = {}
+   for i = 1, #s, 3 do
+      local a, b, c = s:byte(i, i + 2)
+      local bits = a << 16 | (b or 0) << 8 | (c or 0)
+      for k = 0, 3 do
+         local index = (bits >> (18 - 6 * k) & 63) + 1
+         out[#out + 1] = alphabet:sub(index, index)
+      end
+   end
+   local padding = -#s % 3
+   for k = 1, padding do out[#out + 1 - k] = "=" end
+   return table.concat(out)
+end
+
+--- The Authorization field's value that the URL's user and password make (RFC 7617), or nil.
+function url.basic(parts)
+   return parts.credentials and "Basic " .. base64(parts.credentials)
+end
+
+return url
