@@ -86,6 +86,7 @@ build = {
       ["weft.mime"] = "lua/weft/mime.lua",
       ["weft.net"] = "lua/weft/net.lua",
       ["weft.options"] = "lua/weft/options.lua",
+      ["weft.origin"] = "lua/weft/origin.lua",
       ["weft.reconnect"] = "lua/weft/reconnect.lua",
       ["weft.request"] = "lua/weft/request.lua",
       ["weft.response"] = "lua/weft/response.lua",

@@ -3,6 +3,7 @@
 
 local core = require "weft.core"
 local options = require "weft.options"
+local origin = require "weft.origin"
 
 local limits = {}
 
@@ -46,6 +47,9 @@ limits.connection = {
    ping_interval = seconds(20, 0, "silence after which a ping is sent; 0: none"),
    ping_timeout = seconds(20, 0, "the time a peer has to answer a ping; 0: for ever"),
    close_timeout = seconds(5, 0.01, "the bound of the close handshake"),
+   idle_timeout = seconds(0, 0, "the time without a message either way after which the "
+      .. "connection is closed with 1001; 0: it may last"),
+   send_timeout = seconds(30, 0.01, "the time that a send waits for a peer that takes nothing"),
    high_mark = bytes(64 << 10, 1, GIGABYTE, "queued output above which send waits"),
    low_mark = bytes(16 << 10, 0, GIGABYTE, "queued output below which send goes on"),
    hard_mark = bytes(1 << 20, 1, GIGABYTE,
@@ -65,7 +69,6 @@ limits.http = {
    handshake_timeout = seconds(10, 0.01, "from accept to the end of the first head, in all"),
    keepalive_timeout = seconds(75, 0.01, "waiting for the next request of a connection"),
    body_timeout = seconds(30, 0.01, "reading the whole body of a request; 408"),
-   send_timeout = seconds(30, 0.01, "waiting for a peer that does not take a response"),
    max_body = bytes(1 << 20, 0, GIGABYTE, "the body of a request; 413"),
 }
 
@@ -78,7 +81,8 @@ limits.server = {
 }
 
 limits.handshake = {
-   origins = { type = "list", text = "origins let in beside the server's own host; "
+   origins = { type = "list", check = origin.check,
+      text = "origins let in beside the server's own host; "
       .. '"*" for all, "https://*.example.org" for subdomains' },
    protocols = { type = "list|function", check = token_list,
       text = "subprotocols in order of preference, or function(offered, req) -> name" },

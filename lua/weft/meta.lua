@@ -147,7 +147,9 @@ function weft.app(opts) end
 ---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
----@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake
+---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
+---@field idle_timeout? number seconds, default 0, 0 to 86400: the time without a message either way after which it is closed with 1001 "idle timeout"; pings do not count; 0: it may last
+---@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing; then it ends with "timeout", nothing of the message was queued, and the connection goes on
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
 ---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
 ---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
@@ -156,7 +158,7 @@ function weft.app(opts) end
 
 --- Who may open a WebSocket, and with which subprotocol.
 ---@class weft.HandshakeOptions
----@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for what is below it, "*" for all. Others get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
+---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for every name below it, "example.org" and "*.example.org" for http and https alike, with a port where it is not the scheme's own; "null" for pages without an origin (files, sandboxes), "*" for all. Others, malformed ones and repeated fields get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
 ---@field protocols? string[]|fun(offered: string[], req: weft.request): string? subprotocols, the preferred first; or a function that picks from what the client offers. Without a match the connection has none (RFC 6455 4.2.2)
 ---@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status
 
@@ -171,7 +173,6 @@ function weft.app(opts) end
 ---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
 ---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
----@field send_timeout? number seconds, default 30, 0.01 to 86400: waiting for a peer that does not take its response; then the connection ends
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
@@ -474,7 +475,7 @@ local ws = {}
 ---@param timeout? number seconds
 ---@return string? message
 ---@return weft.Kind|string kind or what went wrong
----@return weft.Code? code "closed"; "timeout"; "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
+---@return weft.Code? code "closed"; "timeout" of the call, or of the connection (`ping_timeout`, `idle_timeout`); "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
 function ws:receive(timeout) end
 
 --- `for message, kind in ws:messages() do`: until the connection ends, however it does.
@@ -486,7 +487,7 @@ function ws:messages() end
 ---@param kind? weft.Kind default "text"
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "closed", "utf8" when a text is not UTF-8, "timeout" of a deadline
+---@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
 function ws:send(data, kind) end
 
 --- Sends a message unless it would have to wait.
@@ -498,7 +499,7 @@ function ws:send(data, kind) end
 function ws:try_send(data, kind) end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
----@param timeout? number seconds
+---@param timeout? number seconds, default the option `ping_timeout`; the connection can be used on after it
 ---@return number? rtt seconds; only one task may wait for one at a time ("busy")
 ---@return string? message
 ---@return weft.Code? code
