@@ -130,7 +130,8 @@ end
 --- A route for the router; opts were checked.
 function upgrade.route(handler, opts, where, level)
    return { handler = handler, options = upgrade.compile(opts, where, level + 1),
-      origins = origin.compile(opts.origins), protocols = opts.protocols, authorize = opts.authorize }
+      origins = origin.compile(opts.origins), protocols = opts.protocols,
+      authorize = opts.authorize }
 end
 
 return upgrade
