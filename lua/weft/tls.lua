@@ -63,44 +63,49 @@ local function check_roles(opts, server, where, level)
    end
 end
 
--- The checked table in the form of core.tls_context.
-local function compile(opts, server, where, level)
+-- The checked table with what core.tls_context takes.
+local function compile(opts, server, alpn, where, level)
    opts = options.check(opts, limits.tls, where, level + 1)
    check_roles(opts, server, where, level + 1)
-   return {
+   alpn = opts.alpn or alpn
+   local compiled = {
       pairs = pairs_in(opts, server, where, level + 1), key_password = opts.key_password,
       ca = opts.ca, verify = opts.verify, client_cert = CERT_MODES[opts.client_cert],
-      alpn = opts.alpn and wire(opts.alpn), ciphers = opts.ciphers,
+      alpn = alpn and wire(alpn), ciphers = opts.ciphers,
       ciphersuites = opts.ciphersuites, resumption = opts.resumption, ktls = opts.ktls,
       min_version = VERSIONS[opts.min_version], max_version = VERSIONS[opts.max_version],
-   }, opts.server_name
+   }
+   return { compiled = compiled, server = server, server_name = opts.server_name,
+      handshake_timeout = opts.handshake_timeout, on_failure = opts.on_failure }
 end
 
-local function new(compiled, server, name, where)
-   local made, message, code = core.tls_context(server, compiled)
-   if not made then return nil, ("%s: %s"):format(where, message), code end
-   return setmetatable({ context = made, server = server, compiled = compiled,
-      server_name = name }, context)
+local function new(recipe)
+   local made, message, code = core.tls_context(recipe.server, recipe.compiled)
+   if not made then return nil, message, code end
+   return setmetatable({ context = made, server = recipe.server, compiled = recipe.compiled,
+      server_name = recipe.server_name, handshake_timeout = recipe.handshake_timeout,
+      on_failure = recipe.on_failure, asks = recipe.compiled.client_cert > 0 }, context)
 end
 
-local function check_context(made, server, where, level)
-   if made.server == server then return made end
+--- Checks an option table, or a weft.tls context, and raises at the user's line. The
+-- recipe that it returns is for tls.context. alpn: what is spoken unless the user says.
+function tls.recipe(opts, server, alpn, where, level)
+   if getmetatable(opts) ~= context then
+      return compile(opts, server, alpn, where, level + 1)
+   elseif opts.server == server then
+      return opts
+   end
    error(("%s: this weft.tls context is for a %s"):format(where,
-      made.server and "server" or "client"), level + 1)
-end
-
---- A server's context of an option table, or of a weft.tls context.
-function tls.server(opts, where, level)
-   if getmetatable(opts) == context then return check_context(opts, true, where, level + 1) end
-   return new(compile(opts, true, where, level + 1), true, nil, where)
+      opts.server and "server" or "client"), level + 1)
 end
 
 -- Clients' contexts by what their options say, so that sessions can be resumed and
 -- the system's store is read once.
 local clients, count = {}, 0
 
-local function signature(compiled, name)
-   local parts = { tostring(name) }
+local function signature(recipe)
+   local compiled = recipe.compiled
+   local parts = { tostring(recipe.server_name), tostring(recipe.handshake_timeout) }
    for _, key in ipairs { "key_password", "ca", "verify", "alpn", "ciphers", "ciphersuites",
       "resumption", "ktls", "min_version", "max_version" } do
       parts[#parts + 1] = ("%q"):format(tostring(compiled[key]))
@@ -109,31 +114,31 @@ local function signature(compiled, name)
    return table.concat(parts, "\n")
 end
 
---- A client's context of an option table (nil: the defaults), or of a weft.tls context.
-function tls.client(opts, defaults, where, level)
-   if getmetatable(opts) == context then
-      return check_context(opts, false, where, level + 1)
-   end
-   local compiled, name = compile(opts or {}, false, where, level + 1)
-   if defaults and defaults.alpn then compiled.alpn = compiled.alpn or wire(defaults.alpn) end
-   local key = signature(compiled, name)
+--- The context that a recipe makes, or nil, message, "tls".
+function tls.context(recipe)
+   if getmetatable(recipe) == context then return recipe end
+   if recipe.server then return new(recipe) end
+   local key = signature(recipe)
    if clients[key] then return clients[key] end
-   local made, message, code = new(compiled, false, name, where)
+   local made, message, code = new(recipe)
    if not made then return nil, message, code end
    if count >= MAX_CLIENTS then clients, count = {}, 0 end
    clients[key], count = made, count + 1
    return made
 end
 
+local function check_role(role, where, level)
+   if role == nil or role == "server" or role == "client" then return end
+   error(('%s: the role must be "client" or "server"'):format(where), level + 1)
+end
+
 --- weft.tls(opts [, "server"]) -> context | nil, message, "tls"
 function tls.new(opts, role)
    options.argument(opts, "table", "the options", "weft.tls", 2)
-   if role ~= nil and role ~= "server" and role ~= "client" then
-      error('weft.tls: the role must be "client" or "server"', 2)
-   end
-   local server = role == "server"
-   local compiled, name = compile(opts, server, "weft.tls", 2)
-   return new(compiled, server, name, "weft.tls")
+   check_role(role, "weft.tls", 2)
+   local made, message, code = new(compile(opts, role == "server", nil, "weft.tls", 2))
+   if made then return made end
+   return nil, "weft.tls: " .. message, code
 end
 
 --- Reads the files again, for all of these contexts or, when one fails, for none.
@@ -167,38 +172,36 @@ function tls.accept(stream, made, timeout)
    return core.tls_start(stream, made.context, nil, timeout)
 end
 
+--- Lets a server's handshake go on by itself, while the stream is used already.
+function tls.begin(stream, made)
+   return core.tls_begin(stream, made.context, made.handshake_timeout)
+end
+
 local stream = core.methods.stream
 
-local function start_client(self, opts)
-   local made, message, code = tls.client(opts, nil, "stream:starttls", 3)
-   if not made then return nil, message, code end
-   if not made.server_name and made.compiled.verify then
-      error('stream:starttls: a client needs server_name, the host to verify', 3)
-   end
-   return tls.connect(self, made)
-end
-
-local function start_server(self, opts)
-   local made, message, code = tls.server(opts, "stream:starttls", 3)
-   if not made then return nil, message, code end
-   return tls.accept(self, made)
-end
-
-local function is_server(opts)
+local function is_server(opts, role)
+   if role then return role == "server" end
    if getmetatable(opts) == context then return opts.server end
    return opts.server_name == nil and (opts.cert ~= nil or opts.certificates ~= nil)
+end
+
+local function start(self, recipe)
+   local made, message, code = tls.context(recipe)
+   if not made then return nil, message, code end
+   local name = made.server_name
+   return core.tls_start(self, made.context, name, made.handshake_timeout)
 end
 
 --- stream:starttls(opts [, role]) -> true | nil, message, code
 function stream:starttls(opts, role)
    options.argument(opts, "table", "the options", "stream:starttls", 2)
-   if role ~= nil and role ~= "server" and role ~= "client" then
-      error('stream:starttls: the role must be "client" or "server"', 2)
+   check_role(role, "stream:starttls", 2)
+   local recipe = tls.recipe(opts, is_server(opts, role), nil, "stream:starttls", 2)
+   if not recipe.server and recipe.compiled.verify and not recipe.server_name then
+      error("stream:starttls: a client needs server_name, the host to verify", 2)
    end
-   local server = role == "server" or (role == nil and is_server(opts))
-   local ok, message, code = (server and start_server or start_client)(self, opts)
+   local ok, message, code = start(self, recipe)
    if ok then return true end
-   if message:find("^stream:starttls") then return nil, message, code end
    return nil, "stream:starttls: " .. message, code
 end
 

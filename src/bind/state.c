@@ -104,7 +104,7 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_WS_OPTIONS] = "ws_options",
     [WF_CLASS_HUB] = "hub",
     [WF_CLASS_WEBSOCKET] = "websocket",
-    [WF_CLASS_TLS] = "tls",
+    [WF_CLASS_TLS] = "tls_context",
 };
 
 /* [-0, +1, m] the new metatable, known to the state */

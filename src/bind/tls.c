@@ -167,6 +167,20 @@ static int l_tls_start(lua_State *L)
     return wf_wait(L, &s->reader, start_k, 0);
 }
 
+/* tls_begin(stream, context, timeout): a server's handshake that nobody waits for */
+static int l_tls_begin(lua_State *L)
+{
+    wf_stream *s = wf_stream_arg(L, 1);
+    if (!s)
+        return 3;
+    wf_tls_handle *h = wf_class_check(L, 2, WF_CLASS_TLS);
+    enum wf_error e = wf_tls_begin(s, h->context, luaL_checknumber(L, 3));
+    if (e != WF_OK)
+        return wf_fail(L, e, NULL);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 /* -- what is told of a connection ------------------------------------------------- */
 
 /* What was written to bio, which goes, as field `name` of the table on the top.
@@ -206,9 +220,11 @@ static void set_fingerprint(lua_State *L, const X509 *cert)
     lua_setfield(L, -2, "fingerprint");
 }
 
-/* A table of the certificate. [-0, +1, m] */
-static void push_certificate(lua_State *L, X509 *cert, BIO *bio)
+/* A table of the certificate, argument 1, by the BIO that is argument 2. */
+static int push_certificate(lua_State *L)
 {
+    X509 *cert = lua_touserdata(L, 1);
+    BIO *bio = lua_touserdata(L, 2);
     lua_createtable(L, 0, 7);
     X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253);
     set_bio_field(L, bio, "subject");
@@ -222,17 +238,24 @@ static void push_certificate(lua_State *L, X509 *cert, BIO *bio)
     set_fingerprint(L, cert);
     PEM_write_bio_X509(bio, cert);
     set_bio_field(L, bio, "pem");
+    return 1;
 }
 
-/* The certificate as the field `peer`; none: nothing. [-0, +0, m] */
+/* The certificate as the field `peer`; none: nothing. Lua's errors must not keep the
+ * BIO. [-0, +0, m] */
 static void set_peer(lua_State *L, const SSL *ssl)
 {
     X509 *cert = SSL_get0_peer_certificate(ssl);
     BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
     if (!bio)
         return;
-    push_certificate(L, cert, bio);
+    lua_pushcfunction(L, push_certificate);
+    lua_pushlightuserdata(L, cert);
+    lua_pushlightuserdata(L, bio);
+    int status = lua_pcall(L, 2, 1, 0);
     BIO_free(bio);
+    if (status != LUA_OK)
+        lua_error(L);
     lua_setfield(L, -2, "peer");
 }
 
@@ -294,11 +317,9 @@ static int l_tls_info(lua_State *L)
 static const luaL_Reg meta[] = { { "__gc", context_gc }, { NULL, NULL } };
 static const luaL_Reg no_methods[] = { { NULL, NULL } };
 static const luaL_Reg functions[] = {
-    { "tls_context", l_tls_context },
-    { "tls_replace", l_tls_replace },
-    { "tls_start", l_tls_start },
-    { "tls_info", l_tls_info },
-    { NULL, NULL },
+    { "tls_context", l_tls_context }, { "tls_replace", l_tls_replace },
+    { "tls_start", l_tls_start },     { "tls_begin", l_tls_begin },
+    { "tls_info", l_tls_info },       { NULL, NULL },
 };
 
 void wf_open_tls(lua_State *L, int module)

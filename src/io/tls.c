@@ -294,6 +294,8 @@ static void succeed(wf_stream *s, wf_tls *t)
 {
     t->open = true;
     s->more = SSL_has_pending(t->ssl) || t->early.len > 0;
+    if (t->alone)
+        wf_stream_set_timer(s, 0);
     unstall(s);
     decided(s);
 }
@@ -301,6 +303,10 @@ static void succeed(wf_stream *s, wf_tls *t)
 static void fail(wf_stream *s, wf_tls *t, unsigned long failure)
 {
     t->failed = true;
+    if (t->alone) {
+        wf_stream_abort(s, t->ssl ? WF_TLS : WF_NOMEM);
+        return;
+    }
     t->why = t->ssl ? wf_tls_describe(t, failure) : NULL;
     wf_stream_watch_read(s, false);
     decided(s);
@@ -344,17 +350,21 @@ static void step(wf_stream *s, bool ready)
         succeed(s, t);
         return;
     }
-    if (judge(t, result, &want) != -EAGAIN)
+    long why = judge(t, result, &want);
+    if (why != -EAGAIN) {
+        if (!t->failure) /* RFC 8446 6.1: it went without a word, or said goodbye */
+            s->err = (int)ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING);
         fail(s, t, t->failure);
-    else if (want == SSL_ERROR_WANT_WRITE)
+    } else if (want == SSL_ERROR_WANT_WRITE)
         wf_stream_await_write(s);
     else
         wf_stream_watch_read(s, true);
 }
 
+/* Set where nobody waits: who does has a limit. */
 static void handshake_timer(wf_stream *s)
 {
-    (void)s; /* who waits has a limit */
+    wf_stream_abort(s, WF_TIMEOUT);
 }
 
 static void handshake_gone(wf_stream *s)
@@ -392,6 +402,16 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
     s->driver = &handshake_driver;
     wf_stream_watch_read(s, false);
     wf_loop_ready(&s->object);
+    return WF_OK;
+}
+
+enum wf_error wf_tls_begin(wf_stream *s, wf_tls_context *context, double timeout)
+{
+    enum wf_error e = wf_tls_start(s, context, NULL);
+    if (e != WF_OK)
+        return e;
+    tls_of(s)->alone = true;
+    wf_stream_set_timer(s, timeout);
     return WF_OK;
 }
 

@@ -57,6 +57,9 @@ void wf_tls_context_inherit(wf_tls_context *to, const wf_tls_context *from);
  * is decided. WF_NOMEM, WF_CLOSED.
  */
 enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *name);
+/* The same for a stream that is used at once: what is sent waits, and a handshake that
+ * fails or takes longer than that ends it. */
+enum wf_error wf_tls_begin(wf_stream *s, wf_tls_context *context, double timeout);
 /* WF_BUSY: not decided yet. WF_OK: done. WF_TLS: *why is good until the stream goes. */
 enum wf_error wf_tls_state(const wf_stream *s, const char **why);
 /* The handshake failed or is given up: the stream is plain again, fit to be closed. */

@@ -39,6 +39,7 @@ typedef struct wf_tls {
     unsigned long failure; /* OpenSSL's code, once it has failed */
     int err;               /* errno of the socket, for OpenSSL to pass through */
     bool open, failed;     /* the handshake is done */
+    bool alone;            /* nobody waits for it: a failure ends the stream */
     bool dry, full;        /* the socket gave all it had, took all it could */
     bool eof;              /* its end has come */
     bool ended;            /* close_notify has left */
