@@ -96,7 +96,8 @@ function net.check_tls(parts, opts, server, where, alpn)
    if server and not opts.tls then
       error(("%s: tls:// needs the option tls, with cert and key"):format(where), 3)
    end
-   return tls.recipe(opts.tls, server, alpn, where, 3)
+   local recipe = tls.recipe(opts.tls, server, alpn, where, 3)
+   return recipe
 end
 local check_tls = net.check_tls
 

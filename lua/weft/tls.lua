@@ -91,7 +91,8 @@ end
 -- recipe that it returns is for tls.context. alpn: what is spoken unless the user says.
 function tls.recipe(opts, server, alpn, where, level)
    if getmetatable(opts) ~= context then
-      return compile(opts, server, alpn, where, level + 1)
+      local recipe = compile(opts, server, alpn, where, level + 1) -- no tail call: levels
+      return recipe
    elseif opts.server == server then
       return opts
    end
