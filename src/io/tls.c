@@ -272,6 +272,7 @@ static void free_tls(wf_tls *t)
     wf_buffer_free(&t->early);
     wf_tls_context_unref(t->context);
     free(t->name);
+    free(t->shown);
     free(t->why);
     free(t);
 }

@@ -155,7 +155,7 @@ static bool set_verification(SSL_CTX *ctx, const wf_tls_config *c, char *why)
         mode = SSL_VERIFY_PEER;
     if (c->server && c->client_cert == WF_CLIENT_CERT_REQUIRE)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(ctx, mode, NULL);
+    SSL_CTX_set_verify(ctx, mode, wf_tls_verified);
     return mode == SSL_VERIFY_NONE || trust(ctx, c->ca, why);
 }
 

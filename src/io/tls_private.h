@@ -40,13 +40,16 @@ typedef struct wf_tls {
     int err;               /* errno of the socket, for OpenSSL to pass through */
     bool open, failed;     /* the handshake is done */
     bool alone;            /* nobody waits for it: a failure ends the stream */
-    bool dry, full;        /* the socket gave all it had, took all it could */
-    bool eof;              /* its end has come */
-    bool ended;            /* close_notify has left */
+    char *shown;    /* the names of a certificate that is for another host, or NULL */
+    bool dry, full; /* the socket gave all it had, took all it could */
+    bool eof;       /* its end has come */
+    bool ended;     /* close_notify has left */
 } wf_tls;
 
 /* An SSL of the context; NULL: no memory. */
 SSL *wf_tls_ssl_new(wf_tls *tls);
+/* OpenSSL's verify callback: notes what the message will need. */
+int wf_tls_verified(int ok, X509_STORE_CTX *store);
 /* Why the handshake has just failed: a sentence that names the host. NULL: no memory. */
 char *wf_tls_describe(const wf_tls *tls, unsigned long failure);
 

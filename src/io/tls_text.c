@@ -88,18 +88,32 @@ static char *sentence(const char *format, ...)
     return strdup(text);
 }
 
-static char *describe_certificate(const char *whom, const SSL *ssl, long result)
+static bool is_mismatch(long result)
+{
+    return result == X509_V_ERR_HOSTNAME_MISMATCH ||
+           result == X509_V_ERR_IP_ADDRESS_MISMATCH;
+}
+
+int wf_tls_verified(int ok, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    wf_tls *t = ssl ? SSL_get_app_data(ssl) : NULL;
+    X509 *cert = X509_STORE_CTX_get0_cert(store);
+    if (!ok && t && cert && !t->shown && is_mismatch(X509_STORE_CTX_get_error(store))) {
+        char names[NAMES];
+        list_names(cert, names);
+        t->shown = strdup(names);
+    }
+    return ok;
+}
+
+static char *describe_certificate(const char *whom, const wf_tls *t, long result)
 {
     const char *fault = certificate_fault(result);
-    if (result == X509_V_ERR_HOSTNAME_MISMATCH ||
-        result == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-        char names[NAMES] = "";
-        X509 *cert = SSL_get0_peer_certificate(ssl);
-        if (cert)
-            list_names(cert, names);
+    const char *names = t->shown ? t->shown : "";
+    if (is_mismatch(result))
         return sentence("TLS with %s: its certificate is for another host%s%s%s", whom,
                         names[0] ? " (" : "", names, names[0] ? ")" : "");
-    }
     return sentence("TLS with %s: %s", whom,
                     fault ? fault : X509_verify_cert_error_string(result));
 }
@@ -160,6 +174,6 @@ char *wf_tls_describe(const wf_tls *tls, unsigned long failure)
                         tls->err ? ": " : "", tls->err ? strerror(tls->err) : "");
     if (verifying && result != X509_V_OK &&
         ERR_GET_REASON(failure) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-        return describe_certificate(whom, tls->ssl, result);
+        return describe_certificate(whom, tls, result);
     return describe_reason(whom, failure);
 }
