@@ -30,7 +30,8 @@ end
 
 --- A server's option tls for the certificate of that name; more options in `more`.
 function certificates.server(name, more)
-   local opts = { cert = certificates.path(name .. ".pem"), key = certificates.path(name .. ".key") }
+   local opts = { cert = certificates.path(name .. ".pem"),
+      key = certificates.path(name .. ".key") }
    for key, value in pairs(more or {}) do opts[key] = value end
    return opts
 end

@@ -438,22 +438,28 @@ describe("options of TLS", function()
    end)
 
    local misuse = {
-      { function() weft.tls {}:reload(5) weft.tls "x" end, "weft.tls: the options must be a table" },
+      { function() weft.tls {}:reload(5) weft.tls "x" end,
+         "weft.tls: the options must be a table" },
       { function() weft.tls({}, "sever") end, 'the role must be "client" or "server"' },
       { function() weft.tls({}, "server") end, "needs a certificate (cert)" },
       { function() weft.tls { key = "k" } end, "a key without a cert" },
       { function() weft.tls { min_version = "1.1" } end, '"1.2" or "1.3", got "1.1"' },
       { function() weft.tls { min_version = "1.3", max_version = "1.2" } end, "below min_version" },
       { function() weft.tls { client_cert = "require" } end, "are for servers" },
-      { function() weft.tls({ cert = "c", client_cert = "require" }, "server") end, "needs the option ca" },
+      { function() weft.tls({ cert = "c", client_cert = "require" }, "server") end,
+         "needs the option ca" },
       { function() weft.tls({ cert = "c", server_name = "x" }, "server") end, "is for clients" },
       { function() weft.tls { alpn = { "" } } end, "names of 1 to 255 bytes" },
       { function() weft.tls { server_name = "a b" } end, "must be a host name" },
       { function() weft.tls { sni = "x" } end, 'unknown option "sni"' },
-      { function() weft.connect("wss://x/", { tls = { sni = "x" } }) end, 'weft.connect: unknown option "sni"' },
-      { function() weft.dial("tls://x:1", { tls = { sni = "x" } }) end, 'weft.dial: unknown option "sni"' },
-      { function() weft.listen("tls://:0", { tls = weft.tls {} }) end, "this weft.tls context is for a client" },
-      { function() weft.app():listen(":0", { tls = weft.tls {} }) end, "this weft.tls context is for a client" },
+      { function() weft.connect("wss://x/", { tls = { sni = "x" } }) end,
+         'weft.connect: unknown option "sni"' },
+      { function() weft.dial("tls://x:1", { tls = { sni = "x" } }) end,
+         'weft.dial: unknown option "sni"' },
+      { function() weft.listen("tls://:0", { tls = weft.tls {} }) end,
+         "this weft.tls context is for a client" },
+      { function() weft.app():listen(":0", { tls = weft.tls {} }) end,
+         "this weft.tls context is for a client" },
    }
    for i, row in ipairs(misuse) do
       it("blame the caller for misuse, row " .. i, function()
