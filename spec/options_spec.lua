@@ -97,7 +97,7 @@ end
 
 describe("the limits", function()
    local classes = { app = "weft.AppOptions", websocket_route = "weft.WebsocketOptions",
-      listen = "weft.ListenOptions", dial = "weft.DialOptions",
+      listen = "weft.ListenOptions", dial = "weft.DialOptions", request = "weft.RequestOptions",
       connect = "weft.ConnectOptions", reconnect = "weft.ReconnectOptions",
       static = "weft.StaticOptions",
       route = "weft.RouteOptions" }

@@ -6,17 +6,18 @@ local app = require "weft.app"
 local channel = require "weft.channel"
 local client = require "weft.client"
 local group = require "weft.group"
+local http = require "weft.http"
 local net = require "weft.net"
 local options = require "weft.options"
 local reconnect = require "weft.reconnect"
-local tls = require "weft.tls"
 
 local weft = {
    version = core.version,
    run = core.run, spawn = core.spawn, sleep = core.sleep, now = core.now,
    group = group.run, channel = channel.new,
-   tcp = core.tcp, dial = net.dial, listen = net.listen, tls = tls.new,
-   connect = client.connect, reconnect = reconnect.each, app = app.new, stdin = core.stdin,
+   tcp = core.tcp, dial = net.dial, listen = net.listen,
+   connect = client.connect, reconnect = reconnect.each, app = app.new, http = http,
+   stdin = core.stdin,
 }
 
 --- weft.code.timeout == "timeout"; a name that is none raises, so that a typing

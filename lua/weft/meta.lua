@@ -31,6 +31,7 @@
 
 ---@class weft
 ---@field version string the version of weft
+---@field http weft.http the HTTP client
 ---@field code table<string, weft.Code> `weft.code.timeout == "timeout"`; an unknown name raises
 ---@field on_error? fun(task: weft.task, message: string) called with a failed task and its message with traceback; nil, the default, writes them to stderr. A task that somebody joins at that moment fails there instead.
 local weft = {}
@@ -95,32 +96,24 @@ function weft.tcp() end
 ---@return weft.stream
 function weft.stdin() end
 
---- Compiles options of TLS once, for use as the option `tls` as often as one likes.
----@param opts weft.TlsOptions
----@param role? "client"|"server" default "client"
----@return weft.tls? context
----@return string? message says which file or name is at fault
----@return weft.Code? code "tls"
-function weft.tls(opts, role) end
-
 --- Looks a name up and connects to the first of its addresses that answers.
----@param address string "host:port", "[::1]:port", or "tls://host:port"
+---@param address string "host:port" or "[::1]:port"
 ---@param opts? weft.DialOptions
 ---@return weft.stream? stream
 ---@return string? message names the address and what was tried
----@return weft.Code? code "resolve", "refused", "timeout", "tls", "system"
+---@return weft.Code? code "resolve", "refused", "timeout", "system"
 function weft.dial(address, opts) end
 
 --- A socket that listens.
----@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port"; "tls://" before it. Port 0 takes a free one
+---@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port". Port 0 takes a free one
 ---@param opts? weft.ListenOptions
 ---@return weft.listener? listener
 ---@return string? message names the address
----@return weft.Code? code "busy" when the address is in use, "resolve", "tls", "system"
+---@return weft.Code? code "busy" when the address is in use, "resolve", "system"
 function weft.listen(address, opts) end
 
 --- A WebSocket client (RFC 6455 4.1): looks up, connects, and makes the opening handshake.
----@param url string "ws://host[:port]/path?query", or "wss://" for TLS; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param url string "ws://host[:port]/path?query"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.ConnectOptions
 ---@return weft.websocket? ws
 ---@return string? message names the URL
@@ -155,9 +148,7 @@ function weft.app(opts) end
 ---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
----@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
----@field idle_timeout? number seconds, default 0, 0 to 86400: the time without a message either way after which it is closed with 1001 "idle timeout"; pings do not count; 0: it may last
----@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing; then it ends with "timeout", nothing of the message was queued, and the connection goes on
+---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
 ---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
 ---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
@@ -166,7 +157,7 @@ function weft.app(opts) end
 
 --- Who may open a WebSocket, and with which subprotocol.
 ---@class weft.HandshakeOptions
----@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for every name below it, "example.org" and "*.example.org" for http and https alike, with a port where it is not the scheme's own; "null" for pages without an origin (files, sandboxes), "*" for all. Others, malformed ones and repeated fields get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
+---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for what is below it, "*" for all. Others get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
 ---@field protocols? string[]|fun(offered: string[], req: weft.request): string? subprotocols, the preferred first; or a function that picks from what the client offers. Without a match the connection has none (RFC 6455 4.2.2)
 ---@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status
 
@@ -181,6 +172,7 @@ function weft.app(opts) end
 ---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
 ---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
+---@field send_timeout? number seconds, default 30, 0.01 to 86400: waiting for a peer that does not take its response; then the connection ends
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
@@ -203,38 +195,12 @@ function weft.app(opts) end
 
 --- Options of `weft.listen` and `app:listen`.
 ---@class weft.ListenOptions
----@field tls? weft.TlsOptions|weft.tls speak TLS there, with these; "tls://" in the address needs them too. An app closes a connection over its limits without a word then
 ---@field backlog? integer default 511, 1 to 65535: connections that the kernel keeps until they are accepted
 ---@field reuseport? boolean default false: several processes may listen there (SO_REUSEPORT)
 
---- A certificate and its key.
----@class weft.CertificateOptions
----@field cert? string the certificate and the chain behind it: a PEM file, or PEM text itself; a server needs one
----@field key? string its private key, likewise; by default it is in the file of cert
-
---- Options of TLS (OpenSSL 3), of servers and clients. Files are read when a server begins to listen and
---- at a client's first connection with these options; `reload` reads them again.
----@class weft.TlsOptions: weft.CertificateOptions
----@field certificates? weft.CertificateOptions[] a server's further ones; the one whose name fits what the client asks for (SNI) is shown, an exact name before a wildcard; where none fits the first
----@field key_password? string opens encrypted keys; nobody is ever asked at the terminal
----@field ca? string whom to trust: a PEM file, a directory (as `openssl rehash` makes it) or PEM text; by default the system's store
----@field verify? boolean default true: a client checks the server's chain and that it is for the host, a name or an address (RFC 9525)
----@field client_cert? string default none: "request" or "require": a server asks for a client's certificate, which must be signed by ca; it is `req.peer_certificate` and `tls().peer` then
----@field server_name? string a client asks for this host (SNI) and verifies it, instead of the one it connects to
----@field alpn? string[] protocols, the preferred first (RFC 7301); the server's order decides, and nothing in common fails
----@field min_version? string default 1.2: "1.2" or "1.3", the oldest version of TLS
----@field max_version? string "1.2" or "1.3", the newest; by default the newest there is
----@field ciphers? string of TLS 1.2, in OpenSSL's words; by default OpenSSL's choice
----@field ciphersuites? string of TLS 1.3, in OpenSSL's words; by default OpenSSL's choice
----@field resumption? boolean default true: sessions are resumed: a server gives tickets, a client keeps them for each host
----@field ktls? boolean default false: let the kernel do the records where OpenSSL and the system can; `tls().ktls_send` tells. The process ignores SIGPIPE from then on
----@field handshake_timeout? number seconds, default 10, 0.01 to 86400: bounds the handshake of `weft.listen`'s streams and of `stream:starttls`; elsewhere the app's and the call's own timeouts do
----@field on_failure? fun(message: string, ip: string) an app calls it for each handshake that failed; without it they are only counted, in `app:stats()`
-
 --- Options of `weft.dial`.
 ---@class weft.DialOptions
----@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and TLS, in all
----@field tls? weft.TlsOptions|weft.tls for "tls://" addresses; given, it also means TLS
+---@field timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting, in all
 
 --- Options of `weft.connect`.
 ---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
@@ -242,7 +208,6 @@ function weft.app(opts) end
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
 ---@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization; from wss:// to ws:// goes nothing
----@field tls? weft.TlsOptions|weft.tls for wss URLs; by default the system's CAs are trusted, and "http/1.1" is offered by ALPN
 
 --- Options of `weft.reconnect`.
 ---@class weft.ReconnectOptions: weft.ConnectOptions
@@ -265,6 +230,26 @@ function weft.app(opts) end
 ---@field clean boolean? whether both sides said goodbye
 ---@field status integer? the HTTP status of a server that refused
 ---@field answer weft.request? the head of its answer
+
+--- Options of `weft.http`.
+---@class weft.RequestOptions
+---@field method? string default GET: any but CONNECT, in capitals
+---@field headers? table<string, string|number|string[]> more fields of the request. `host`, `user-agent`, `accept`, `accept-encoding` and `authorization` replace weft's own; those that frame the message, and values with CR, LF or NUL, raise. With `content-length` an iterator's body is not sent in chunks. With `expect = "100-continue"` the body waits for the server's word, at most 1 s
+---@field body? string|fun(): string?, table? the content, or an iterator: it is called for piece after piece until it returns nil, behind which may stand a table of trailer fields. It runs in a task of its own, and may wait
+---@field stream? boolean default false: come back as soon as the head is there; the body is read with `answer:read` or `answer:chunks`
+---@field timeout? number seconds, default 30, 0.01 to 86400: all of it, redirects included; with `stream` until the head is there
+---@field connect_timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting
+---@field idle_timeout? number seconds, default 30, 0.01 to 86400: the longest that nothing moves in either direction
+---@field max_line? integer bytes, default 4096, 64 to 65535: the status line
+---@field max_head? integer bytes, default 32768, 64 to 65535: the whole head of the answer
+---@field max_fields? integer default 64, 1 to 64: its header fields
+---@field max_body? integer bytes, default 16777216, 0 to 1073741824: the body, decoded; a streamed one has no limit
+---@field max_ratio? integer default 100, 1 to 1048576: how many times its own size a body may inflate to, once that is more than 64 KiB
+---@field max_redirects? integer default 10, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed; 0: they are answers like any other. A POST becomes a GET by 301, 302 and 303 (RFC 9110 15.4). To another scheme, host or port go neither user and password of the URL nor the fields Authorization, Cookie, Proxy-Authorization and Host; from https:// to http:// goes nothing. A body that is an iterator cannot be sent again: then the redirect is the answer
+---@field compression? boolean default true: whether gzip and deflate are offered, and undone in the body that comes
+---@field keepalive? number seconds, default 30, 0 to 86400: how long the connection is kept for another request; 0: it is closed after this one
+---@field max_idle? integer default 64, 0 to 65536: connections that are kept in all
+---@field max_idle_per_origin? integer default 8, 0 to 65536: connections that are kept for the same scheme, host and port
 
 --- A running or ended task.
 ---@class weft.task
@@ -498,52 +483,6 @@ function stream:close() end
 --- reset overtakes the last bytes sent. Does not wait.
 function stream:linger() end
 
---- Starts TLS on the connection, as server or client, and waits for the handshake. What was sent
---- before leaves first, in the clear; what was received and not yet asked for is taken as TLS. After
---- a failure the stream is fit only to be closed.
----@param opts weft.TlsOptions|weft.tls a client that verifies needs `server_name`
----@param role? "client"|"server" by default a server where there is a certificate and no `server_name`
----@return true? ok
----@return string? message
----@return weft.Code? code "tls", "timeout", "closed"; "busy" when another task receives
-function stream:starttls(opts, role) end
-
---- What TLS has agreed on.
----@return weft.TlsInfo? info nil without TLS, or before its handshake is done
-function stream:tls() end
-
---- Compiled options of TLS.
----@class weft.tls
-local tls = {}
-
---- Reads its files again. Connections that are open keep what they have, later ones get the new.
----@return true? ok
----@return string? message the old ones stay in use then
----@return weft.Code? code "tls"
-function tls:reload() end
-
---- What TLS has agreed on for a connection.
----@class weft.TlsInfo
----@field version string "TLSv1.3"
----@field cipher string "TLS_AES_256_GCM_SHA384"
----@field alpn string? the protocol that was agreed on
----@field server_name string? the name that the client asked for
----@field resumed boolean the handshake was short, since client and server knew each other
----@field verified boolean the peer's certificate was checked
----@field ktls_send boolean the kernel makes the records
----@field ktls_receive boolean the kernel opens the records
----@field peer weft.Certificate? the peer's certificate
-
---- A peer's certificate.
----@class weft.Certificate
----@field subject string "CN=alice,O=Example" (RFC 2253)
----@field issuer string the same of who signed it
----@field names string "DNS:example.org, IP Address:127.0.0.1"
----@field serial string hexadecimal
----@field not_after string "Jan  1 00:00:00 2030 GMT"
----@field fingerprint string SHA-256, hexadecimal
----@field pem string the certificate itself
-
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
 ---@class weft.websocket
 ---@field protocol string? the subprotocol that was agreed on
@@ -556,7 +495,7 @@ local ws = {}
 ---@param timeout? number seconds
 ---@return string? message
 ---@return weft.Kind|string kind or what went wrong
----@return weft.Code? code "closed"; "timeout" of the call, or of the connection (`ping_timeout`, `idle_timeout`); "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
+---@return weft.Code? code "closed"; "timeout"; "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
 function ws:receive(timeout) end
 
 --- `for message, kind in ws:messages() do`: until the connection ends, however it does.
@@ -568,7 +507,7 @@ function ws:messages() end
 ---@param kind? weft.Kind default "text"
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
+---@return weft.Code? code "closed", "utf8" when a text is not UTF-8, "timeout" of a deadline
 function ws:send(data, kind) end
 
 --- Sends a message unless it would have to wait.
@@ -580,7 +519,7 @@ function ws:send(data, kind) end
 function ws:try_send(data, kind) end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
----@param timeout? number seconds, default the option `ping_timeout`; the connection can be used on after it
+---@param timeout? number seconds
 ---@return number? rtt seconds; only one task may wait for one at a time ("busy")
 ---@return string? message
 ---@return weft.Code? code
@@ -593,10 +532,6 @@ function ws:latency() end
 --- Bytes queued that the kernel has not taken.
 ---@return integer
 function ws:buffered() end
-
---- What TLS has agreed on.
----@return weft.TlsInfo? info nil without TLS, or once the connection is closed
-function ws:tls() end
 
 --- The close handshake (RFC 6455 7), bounded by `close_timeout`: returns when it is over.
 --- Idempotent. As a `<close>` variable it does not wait, and closes with 1011 after an error.
@@ -645,8 +580,6 @@ function ws:publish(topic, message, kind) end
 ---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
 ---@field remote string the peer's IP address
 ---@field remote_port integer the peer's port
----@field secure boolean it came over TLS
----@field peer_certificate weft.Certificate? the client's, where `client_cert` asked for one
 ---@field status integer? of an answer: 101
 ---@field reason string? of an answer: "Switching Protocols"
 local request = {}
@@ -661,6 +594,11 @@ function request:count(name) end
 ---@return string? value
 function request:header(name) end
 
+--- Each value of a field that may be repeated and is no list.
+---@param name string in any case
+---@return string[] values
+function request:values(name) end
+
 --- Is the token among the comma-separated ones of that field? In any case of letters.
 ---@param name string "connection"
 ---@param token string "upgrade"
@@ -674,6 +612,76 @@ function request:has_token(name, token) end
 ---@return string? message
 ---@return weft.Code? code "too_big", "timeout", "protocol", "closed"
 function request:body(max) end
+
+--- The HTTP client (RFC 9110, RFC 9112). Connections are kept and used again, as long as they
+--- are clean; a request that can be asked twice is asked again when a kept one turns out dead.
+---@class weft.http
+local http = {}
+
+--- One request and its answer. Any status is an answer, no failure.
+---@param url string "http://host[:port]/path?query"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param opts? weft.RequestOptions
+---@return weft.answer? answer
+---@return string? message names the URL
+---@return weft.Code? code "resolve", "refused" (nobody listens, or a redirect that is not followed), "timeout", "closed" (no answer came), "protocol" (the answer is malformed or broke off), "too_big", "tls", "system"
+function http.request(url, opts) end
+
+--- `http.request` with the method GET.
+---@param url string
+---@param opts? weft.RequestOptions
+---@return weft.answer? answer
+---@return string? message
+---@return weft.Code? code
+function http.get(url, opts) end
+
+--- `http.request` with the method POST and a body.
+---@param url string
+---@param body string|fun(): string?, table?
+---@param opts? weft.RequestOptions
+---@return weft.answer? answer
+---@return string? message
+---@return weft.Code? code
+function http.post(url, body, opts) end
+
+--- Closes the connections that are kept for another request.
+---@return integer closed how many
+function http.close_idle() end
+
+--- What a request brought.
+---@class weft.answer
+---@field status integer 200
+---@field reason string "OK"; may be empty
+---@field version "1.1"|"1.0"
+---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "
+---@field url string the one that answered, after redirects, without user and password
+---@field body string? the whole body, decoded; nil when it is streamed
+---@field trailers table<string, string>? fields that came behind a chunked body, lower-case names
+local answer = {}
+
+--- One header field.
+---@param name string in any case
+---@return string? value
+function answer:header(name) end
+
+--- Each value of a field that may be repeated: Set-Cookie.
+---@param name string in any case
+---@return string[] values
+function answer:values(name) end
+
+--- The next piece of a streamed body, decoded.
+---@return string? data nil at the end
+---@return string? message
+---@return weft.Code? code "protocol" when it broke off, "timeout", "too_big" when it inflates beyond `max_ratio`, "closed" after `close`
+function answer:read() end
+
+--- `for piece in answer:chunks() do`: raises when the body breaks off.
+---@return fun(): string?
+function answer:chunks() end
+
+--- Closes its connection, unless the body has been read to its end: then that is kept for
+--- another request. Idempotent.
+---@return true
+function answer:close() end
 
 --- A server: routes, addresses it listens at, and topics.
 ---
@@ -753,17 +761,9 @@ function app:listen(address, opts) end
 function app:publish(topic, message, kind) end
 
 --- Counts: `connections` and `websockets` are open now; `accepted`, `requests`, `upgraded`,
---- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
---- `tls_failed`.
+--- `refused` are since the start.
 ---@return table<string, integer>
 function app:stats() end
-
---- Reads the certificates, keys and CAs of all its listeners again, for connections to come; those
---- that are open go on, and sessions are still resumed.
----@return true? ok
----@return string? message names the file; then everything stays as it was
----@return weft.Code? code "tls"
-function app:reload_tls() end
 
 --- Stops listening, ends connections that wait for a request, and asks every WebSocket to
 --- close with 1001. Does not wait for them. Idempotent.

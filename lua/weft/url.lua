@@ -7,8 +7,13 @@ local url = {}
 
 local MOST_SHOWN = 200
 
--- A WebSocket is opened by an HTTP request, so a Location may name either.
-local websocket_scheme = { ws = "ws", wss = "wss", http = "ws", https = "wss" }
+-- What a client speaks: its schemes, and which of them those of a Location stand for. A
+-- WebSocket is opened by an HTTP request, so there a Location may name either.
+url.websocket = { own = { ws = true, wss = true }, names = "ws or wss",
+   stands_for = { ws = "ws", wss = "wss", http = "ws", https = "wss" } }
+url.http = { own = { http = true, https = true }, names = "http or https", fragments = true,
+   lenient = true,
+   stands_for = { http = "http", https = "https" } }
 
 --- The URL for a message: without user and password, and not endlessly long. It may be
 -- malformed: then all before its last "@" may be a secret.
@@ -47,14 +52,16 @@ local function read_userinfo(parts)
 end
 
 --- A client's URL, taken apart: { scheme=, secure=, host=, port=, ipv6=, path=, query=,
--- credentials= }, or nil and what is wrong.
-function url.parse(text)
+-- credentials=, family= }, or nil and what is wrong. family: url.websocket unless given.
+function url.parse(text, family)
    local parts, why = parse_any(text)
    if not parts then return nil, why end
-   if parts.scheme ~= "ws" and parts.scheme ~= "wss" then
-      return nil, ("the scheme must be ws or wss, not %s"):format(parts.scheme)
+   parts.family = family or url.websocket
+   if not parts.family.own[parts.scheme] then
+      return nil, ("the scheme must be %s, not %s"):format(parts.family.names, parts.scheme)
    end
-   if parts.has_fragment then -- RFC 6455 3: fragments are meaningless here
+   -- RFC 6455 3: fragments are meaningless here
+   if parts.has_fragment and not parts.family.fragments then
       return nil, "a WebSocket URL has no fragment"
    end
    local ok
@@ -65,6 +72,11 @@ end
 
 local function authority(parts)
    return (parts.ipv6 and "[%s]:%d" or "%s:%d"):format(parts.host, parts.port)
+end
+
+--- Scheme, host and port as one text: what has them the same may share a connection.
+function url.origin(parts)
+   return parts.scheme .. "://" .. authority(parts):lower()
 end
 
 --- Where to connect: the zone of an IPv6 literal is written "%25" in a URL (RFC 6874 2).
@@ -83,6 +95,11 @@ end
 --- The request target. RFC 6455 3: an empty path is "/".
 function url.target(parts)
    return (parts.path or "/") .. (parts.query and "?" .. parts.query or "")
+end
+
+--- The whole URL again, without user and password.
+function url.text(parts)
+   return parts.scheme .. "://" .. url.host_field(parts) .. url.target(parts)
 end
 
 --- Scheme, host and port are the same (RFC 6454 5).
@@ -114,20 +131,23 @@ local function relative(base, reference)
    return origin .. remove_dots(path) .. query
 end
 
+-- Web servers send what RFC 3986 2 would have escaped, and browsers do that for them.
+local function escape(c) return ("%%%02X"):format(c:byte()) end
+
 --- Where a Location (RFC 9110 10.2.2) leads from there, or nil and what is wrong with it.
 -- Credentials stay within their origin.
 function url.follow(base, location)
    local reference = location:gsub("#.*$", "")
+   if base.family.lenient then reference = reference:gsub("[^\x21-\x7e]", escape) end
    local scheme, rest = reference:match("^(%a[%w+.-]*):(.*)$")
-   if scheme and not websocket_scheme[scheme:lower()] then
-      return nil, ("to the scheme %q"):format(scheme:sub(1, 20))
-   end
-   local text = scheme and websocket_scheme[scheme:lower()] .. ":" .. rest
-      or relative(base, reference)
-   local parts, why = url.parse(text)
+   local known = scheme and base.family.stands_for[scheme:lower()]
+   if scheme and not known then return nil, ("to the scheme %q"):format(scheme:sub(1, 20)) end
+   local text = known and known .. ":" .. rest or relative(base, reference)
+   local parts, why = url.parse(text, base.family)
    if not parts then return nil, ("to a malformed URL: %s"):format(why) end
    if base.secure and not parts.secure then
-      return nil, "from wss:// to ws://, which would give up TLS"
+      return nil, ("from %s:// to %s://, which would give up TLS"):format(base.scheme,
+         parts.scheme)
    end
    if not parts.credentials and url.same_origin(base, parts) then
       parts.credentials = base.credentials

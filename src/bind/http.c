@@ -7,8 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "io/tls.h"
-
 wf_request *wf_request_arg(lua_State *L, int arg)
 {
     return wf_class_check(L, arg, WF_CLASS_REQUEST);
@@ -40,8 +38,7 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
     r->reason = head->reason;
     r->status = head->status;
     r->length = head->length;
-    r->minor = head->minor & 0xf;
-    r->secure = wf_tls_ssl(s) != NULL;
+    r->minor = head->minor;
     r->nfields = head->nfields;
     memcpy(r->fields, head->fields, fields);
     memcpy(r->fields + r->nfields, s->in.data, head->length);
@@ -168,6 +165,23 @@ static int request_header(lua_State *L)
     return 1;
 }
 
+/* values(name) -> the value of each field of that name, for those that are no lists */
+static int request_values(lua_State *L)
+{
+    wf_request *r = wf_request_arg(L, 1);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n), *p = wf_request_bytes(r);
+    lua_Integer found = 0;
+    lua_newtable(L);
+    for (int i = 0; i < r->nfields; i++) {
+        if (!same_name(p, r->fields[i].name, name, n))
+            continue;
+        wf_request_push_span(L, r, r->fields[i].value);
+        lua_rawseti(L, -2, ++found);
+    }
+    return 1;
+}
+
 static int request_has_token(lua_State *L)
 {
     wf_head head;
@@ -213,8 +227,6 @@ static int push_own(lua_State *L, const wf_request *r, const char *key)
     case 's':
         if (strcmp(key, "status") == 0 && r->status)
             return lua_pushinteger(L, r->status), 1;
-        if (strcmp(key, "secure") == 0)
-            return lua_pushboolean(L, r->secure), 1;
         break;
     case 'r':
         if (strcmp(key, "remote") == 0) {
@@ -398,6 +410,7 @@ static const luaL_Reg meta[] = {
 
 static const luaL_Reg methods[] = {
     { "header", request_header },
+    { "values", request_values },
     { "has_token", request_has_token },
     { "count", request_count },
     { NULL, NULL },

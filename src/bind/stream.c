@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/tls.h"
-
 /* -- for other files ------------------------------------------------------------- */
 
 int wf_stream_push(lua_State *L, int fd, const wf_peer *peer)
@@ -40,8 +38,6 @@ int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what)
         return wf_fail(L, WF_CLOSED, "closed");
     if (s->error == WF_SYSTEM)
         return wf_fail_errno(L, s->err, what);
-    if (s->error == WF_TLS)
-        return wf_fail(L, WF_TLS, "%s", wf_tls_error_text(s->err));
     return wf_fail(L, s->error, NULL);
 }
 
@@ -198,50 +194,6 @@ static int stream_receive(lua_State *L)
     return receive_step(L, want, true);
 }
 
-/* The line, or that it is too long; 0: more bytes are needed. [-0, +0|1|3, m] */
-static int read_line_step(lua_State *L, wf_stream *s)
-{
-    size_t max = (size_t)lua_tointeger(L, 2), n = satisfied(s, RECEIVE_LINE);
-    if (n > max + 2 || (n == 0 && s->in.len > max + 1))
-        return wf_fail(L, WF_TOO_BIG, "line longer than %d bytes", (int)max);
-    if (n == 0)
-        return 0;
-    push_input(L, s, n, true);
-    return 1;
-}
-
-static int read_line_k(lua_State *L, int status, lua_KContext woken)
-{
-    (void)status;
-    wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
-    if (woken && wf_woken(L) == WF_TIMEOUT)
-        return wf_fail(L, WF_TIMEOUT, "timeout");
-    int n = s ? read_line_step(L, s) : 0;
-    if (n > 0)
-        return n;
-    if (wf_stream_at_end(s))
-        return wf_fail_stream(L, s, "receive");
-    if (!woken)
-        wf_wait_begin(L, wf_opt_timeout(L, 4));
-    return wf_stream_wait_read(L, s, read_line_k, 1);
-}
-
-/* read_line(stream, max, timeout): without CRLF, bounded */
-static int l_read_line(lua_State *L)
-{
-    wf_stream *s = wf_stream_arg(L, 1);
-    if (!s)
-        return 3;
-    luaL_checkinteger(L, 2);
-    wf_opt_timeout(L, 3);
-    lua_settop(L, 3);
-    lua_pushnil(L);
-    lua_insert(L, 3); /* no prefix; the timeout is argument 4 now */
-    if (s->reader)
-        return wf_fail_busy(L, "receive on this stream");
-    return read_line_k(L, LUA_OK, 0);
-}
-
 /* -- sending -------------------------------------------------------------------- */
 
 /* nil, err, index of the last byte taken, code. [-0, +4, m] */
@@ -249,8 +201,6 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
 {
     if (e == WF_CLOSED && s && s->error == WF_SYSTEM)
         wf_fail_errno(L, s->err, "send");
-    else if (e == WF_CLOSED && s && s->error == WF_TLS)
-        wf_fail(L, e = WF_TLS, "%s", wf_tls_error_text(s->err));
     else
         wf_fail(L, e, "%s", wf_error_name(e));
     lua_pop(L, 1);
@@ -364,7 +314,7 @@ static int stream_linger(lua_State *L)
 static int l_stdin(lua_State *L)
 {
     if (wf_stream_push(L, STDIN_FILENO, &(wf_peer){ 0 }) == 1)
-        wf_stream_be_file((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object);
+        ((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object)->file = true;
     return 1;
 }
 
@@ -387,7 +337,6 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
     { "stdin", l_stdin },
-    { "read_line", l_read_line },
     { NULL, NULL },
 };
 
