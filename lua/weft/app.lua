@@ -7,6 +7,7 @@ local net = require "weft.net"
 local options = require "weft.options"
 local router = require "weft.router"
 local static = require "weft.static"
+local tls = require "weft.tls"
 local upgrade = require "weft.upgrade"
 
 local app = {}
@@ -19,6 +20,7 @@ local function new(opts)
    upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
       hub = core.hub(), listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
+      contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
    return self
@@ -72,13 +74,20 @@ end
 function app:listen(address, opts)
    local parts, message, code = net.parse(address, "app:listen")
    opts = options.check(opts, limits.listen, "app:listen", 2)
+   -- without ALPN a client may guess HTTP/2, which is not spoken here
+   local recipe = parts and net.check_tls(parts, opts, true, "app:listen", { "http/1.1" })
    if not parts then return nil, message, code end
    if self.closed then return nil, "app:listen: the app is closed", "closed" end
-   local listener
+   local made, listener
+   if recipe then
+      made, message, code = tls.context(recipe)
+      if not made then return nil, "app:listen: " .. message, code end
+   end
    listener, message, code = net.listen_at(parts, address, opts, "app:listen")
    if not listener then return nil, message, code end
    local ip, port = listener:getsockname()
-   self.listeners[listener] = core.spawn(server.accept, self, listener)
+   self.contexts[listener] = made
+   self.listeners[listener] = core.spawn(server.accept, self, listener, made)
    return net.show(ip, port), port
 end
 
@@ -92,7 +101,16 @@ function app:stats()
    local websockets = self.hub:connections()
    return { connections = self.open + websockets, websockets = websockets,
       accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
-      refused = self.refused }
+      refused = self.refused, tls_handshakes = self.tls_handshakes,
+      tls_resumed = self.tls_resumed, tls_failed = self.tls_failed }
+end
+
+--- app:reload_tls() -> true | nil, message, "tls": reads certificates and keys of every
+-- listener again. Open connections stay as they are; when one fails all stay.
+function app:reload_tls()
+   local list = {}
+   for _, made in pairs(self.contexts) do list[#list + 1] = made end
+   return tls.reload(list, "app:reload_tls")
 end
 
 --- app:close(): stops listening, ends idle connections, asks every WebSocket to

@@ -6,6 +6,7 @@ local limits = require "weft.limits"
 local net = require "weft.net"
 local options = require "weft.options"
 local response = require "weft.response"
+local tls = require "weft.tls"
 local upgrade = require "weft.upgrade"
 local url = require "weft.url"
 
@@ -66,17 +67,14 @@ local function shake_hands(stream, parts, fields, opts)
 end
 
 -- The one place that opens what the bytes go over: a connected stream.
-local function open_transport(parts)
-   if parts.secure then
-      return nil, "wss:// is not available in this version of weft", "tls"
-   end
-   return net.connect(url.host(parts), parts.port)
+local function open_transport(parts, opts)
+   return net.connect(url.host(parts), parts.port, parts.secure and opts.secure)
 end
 
 -- Once the stream has become a ws it is closed for us, and nothing happens to it here;
 -- else it ends, also where the task is cancelled.
 local function open(parts, fields, opts)
-   local stream <close>, message, code = open_transport(parts)
+   local stream <close>, message, code = open_transport(parts, opts)
    if not stream then return nil, message, code end
    return shake_hands(stream, parts, fields, opts)
 end
@@ -134,6 +132,7 @@ function client.prepare(opts, rules, where, level)
    opts.compiled = upgrade.compile(opts, where, level + 1)
    opts.offered = offered_list(opts.protocols)
    compile_fields(opts, where, level + 1)
+   opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
    return opts
 end
 

@@ -3,6 +3,7 @@
 
 local core = require "weft.core"
 local options = require "weft.options"
+local origin = require "weft.origin"
 
 local limits = {}
 
@@ -46,6 +47,9 @@ limits.connection = {
    ping_interval = seconds(20, 0, "silence after which a ping is sent; 0: none"),
    ping_timeout = seconds(20, 0, "the time a peer has to answer a ping; 0: for ever"),
    close_timeout = seconds(5, 0.01, "the bound of the close handshake"),
+   idle_timeout = seconds(0, 0, "the time without a message either way after which the "
+      .. "connection is closed with 1001; 0: it may last"),
+   send_timeout = seconds(30, 0.01, "the time that a send waits for a peer that takes nothing"),
    high_mark = bytes(64 << 10, 1, GIGABYTE, "queued output above which send waits"),
    low_mark = bytes(16 << 10, 0, GIGABYTE, "queued output below which send goes on"),
    hard_mark = bytes(1 << 20, 1, GIGABYTE,
@@ -65,7 +69,6 @@ limits.http = {
    handshake_timeout = seconds(10, 0.01, "from accept to the end of the first head, in all"),
    keepalive_timeout = seconds(75, 0.01, "waiting for the next request of a connection"),
    body_timeout = seconds(30, 0.01, "reading the whole body of a request; 408"),
-   send_timeout = seconds(30, 0.01, "waiting for a peer that does not take a response"),
    max_body = bytes(1 << 20, 0, GIGABYTE, "the body of a request; 413"),
 }
 
@@ -78,7 +81,8 @@ limits.server = {
 }
 
 limits.handshake = {
-   origins = { type = "list", text = "origins let in beside the server's own host; "
+   origins = { type = "list", check = origin.check,
+      text = "origins let in beside the server's own host; "
       .. '"*" for all, "https://*.example.org" for subdomains' },
    protocols = { type = "list|function", check = token_list,
       text = "subprotocols in order of preference, or function(offered, req) -> name" },
@@ -90,13 +94,74 @@ limits.websocket_route = options.merge(limits.connection, limits.handshake)
 limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
    limits.server)
 
+local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
+
+local function one_of(values)
+   return function(v)
+      if values[v] then return end
+      local names = {}
+      for name in pairs(values) do names[#names + 1] = ("%q"):format(name) end
+      table.sort(names)
+      return ("must be %s, got %q"):format(table.concat(names, " or "), v)
+   end
+end
+
+-- RFC 7301 3.1
+local function alpn_list(list)
+   for _, name in ipairs(list) do
+      if #name == 0 or #name > 255 then return "must hold names of 1 to 255 bytes" end
+   end
+end
+
+-- RFC 1035 3.1
+local function host_name(name)
+   if #name > 0 and #name <= 255 and not name:find("[%c%s]") then return end
+   return "must be a host name or an address"
+end
+
+limits.certificate = {
+   cert = { type = "string", text = "certificate and chain: a file, or PEM text itself" },
+   key = { type = "string", text = "its key, likewise; by default in the file of cert" },
+}
+
+limits.tls = options.merge(limits.certificate, {
+   certificates = { type = "table", text = "a server's, chosen by name: { { cert=, key= }, ... }" },
+   key_password = { type = "string", text = "of encrypted keys" },
+   ca = { type = "string",
+      text = "whom to trust: a file, a directory or PEM text; by default the system's store" },
+   verify = { type = "boolean", default = true,
+      text = "a client: check the server's chain and host name" },
+   client_cert = { type = "string", default = "none",
+      check = one_of { none = true, request = true, require = true },
+      text = "a server: ask clients for a certificate of ca" },
+   server_name = { type = "string", check = host_name,
+      text = "a client: the host to ask for and to verify instead of the URL's" },
+   alpn = { type = "list", check = alpn_list, text = "protocols, the preferred first" },
+   min_version = { type = "string", default = "1.2", check = one_of(VERSIONS),
+      text = "the oldest version of TLS" },
+   max_version = { type = "string", check = one_of(VERSIONS), text = "the newest" },
+   ciphers = { type = "string", text = "of TLS 1.2, as OpenSSL names them" },
+   ciphersuites = { type = "string", text = "of TLS 1.3" },
+   resumption = { type = "boolean", default = true, text = "resume sessions" },
+   ktls = { type = "boolean", default = false, text = "records by the kernel where it can" },
+   handshake_timeout = seconds(10, 0.01, "for weft.listen and stream:starttls"),
+   on_failure = { type = "function",
+      text = "function(message, ip): an app's, told of handshakes that failed" },
+})
+
+local tls_option = { type = "table", text = "options of TLS, or a context of weft.tls" }
+
 limits.listen = {
+   tls = tls_option,
    backlog = count(511, 1, 65535, "connections the kernel keeps until they are accepted"),
    reuseport = { type = "boolean", default = false,
       text = "let several processes listen there (SO_REUSEPORT)" },
 }
 
-limits.dial = { timeout = seconds(10, 0.01, "looking up and connecting, in all") }
+limits.dial = {
+   timeout = seconds(10, 0.01, "looking up, connecting and TLS, in all"),
+   tls = tls_option,
+}
 
 limits.connect = options.merge(limits.connection, limits.head, {
    protocols = { type = "string|list", check = function(v)
@@ -105,6 +170,7 @@ limits.connect = options.merge(limits.connection, limits.head, {
    headers = { type = "table", text = "more header fields of the request" },
    timeout = seconds(10, 0.01, "looking up, connecting and the handshake, in all"),
    max_redirects = count(0, 0, 20, "redirects followed; 0: none"),
+   tls = tls_option,
 })
 
 local codes = {}

@@ -96,24 +96,32 @@ function weft.tcp() end
 ---@return weft.stream
 function weft.stdin() end
 
+--- Compiles options of TLS once, for use as the option `tls` as often as one likes.
+---@param opts weft.TlsOptions
+---@param role? "client"|"server" default "client"
+---@return weft.tls? context
+---@return string? message says which file or name is at fault
+---@return weft.Code? code "tls"
+function weft.tls(opts, role) end
+
 --- Looks a name up and connects to the first of its addresses that answers.
----@param address string "host:port" or "[::1]:port"
+---@param address string "host:port", "[::1]:port", or "tls://host:port"
 ---@param opts? weft.DialOptions
 ---@return weft.stream? stream
 ---@return string? message names the address and what was tried
----@return weft.Code? code "resolve", "refused", "timeout", "system"
+---@return weft.Code? code "resolve", "refused", "timeout", "tls", "system"
 function weft.dial(address, opts) end
 
 --- A socket that listens.
----@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port". Port 0 takes a free one
+---@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port"; "tls://" before it. Port 0 takes a free one
 ---@param opts? weft.ListenOptions
 ---@return weft.listener? listener
 ---@return string? message names the address
----@return weft.Code? code "busy" when the address is in use, "resolve", "system"
+---@return weft.Code? code "busy" when the address is in use, "resolve", "tls", "system"
 function weft.listen(address, opts) end
 
 --- A WebSocket client (RFC 6455 4.1): looks up, connects, and makes the opening handshake.
----@param url string "ws://host[:port]/path?query"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param url string "ws://host[:port]/path?query", or "wss://" for TLS; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.ConnectOptions
 ---@return weft.websocket? ws
 ---@return string? message names the URL
@@ -148,7 +156,9 @@ function weft.app(opts) end
 ---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
----@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake
+---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
+---@field idle_timeout? number seconds, default 0, 0 to 86400: the time without a message either way after which it is closed with 1001 "idle timeout"; pings do not count; 0: it may last
+---@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing; then it ends with "timeout", nothing of the message was queued, and the connection goes on
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
 ---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
 ---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
@@ -157,7 +167,7 @@ function weft.app(opts) end
 
 --- Who may open a WebSocket, and with which subprotocol.
 ---@class weft.HandshakeOptions
----@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for what is below it, "*" for all. Others get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
+---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for every name below it, "example.org" and "*.example.org" for http and https alike, with a port where it is not the scheme's own; "null" for pages without an origin (files, sandboxes), "*" for all. Others, malformed ones and repeated fields get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
 ---@field protocols? string[]|fun(offered: string[], req: weft.request): string? subprotocols, the preferred first; or a function that picks from what the client offers. Without a match the connection has none (RFC 6455 4.2.2)
 ---@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status
 
@@ -172,7 +182,6 @@ function weft.app(opts) end
 ---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
 ---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
----@field send_timeout? number seconds, default 30, 0.01 to 86400: waiting for a peer that does not take its response; then the connection ends
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
@@ -195,12 +204,38 @@ function weft.app(opts) end
 
 --- Options of `weft.listen` and `app:listen`.
 ---@class weft.ListenOptions
+---@field tls? weft.TlsOptions|weft.tls speak TLS there, with these; "tls://" in the address needs them too. An app closes a connection over its limits without a word then
 ---@field backlog? integer default 511, 1 to 65535: connections that the kernel keeps until they are accepted
 ---@field reuseport? boolean default false: several processes may listen there (SO_REUSEPORT)
 
+--- A certificate and its key.
+---@class weft.CertificateOptions
+---@field cert? string the certificate and the chain behind it: a PEM file, or PEM text itself; a server needs one
+---@field key? string its private key, likewise; by default it is in the file of cert
+
+--- Options of TLS (OpenSSL 3), of servers and clients. Files are read when a server begins to listen and
+--- at a client's first connection with these options; `reload` reads them again.
+---@class weft.TlsOptions: weft.CertificateOptions
+---@field certificates? weft.CertificateOptions[] a server's further ones; the one whose name fits what the client asks for (SNI) is shown, an exact name before a wildcard; where none fits the first
+---@field key_password? string opens encrypted keys; nobody is ever asked at the terminal
+---@field ca? string whom to trust: a PEM file, a directory (as `openssl rehash` makes it) or PEM text; by default the system's store
+---@field verify? boolean default true: a client checks the server's chain and that it is for the host, a name or an address (RFC 9525)
+---@field client_cert? string default none: "request" or "require": a server asks for a client's certificate, which must be signed by ca; it is `req.peer_certificate` and `tls().peer` then
+---@field server_name? string a client asks for this host (SNI) and verifies it, instead of the one it connects to
+---@field alpn? string[] protocols, the preferred first (RFC 7301); the server's order decides, and nothing in common fails
+---@field min_version? string default 1.2: "1.2" or "1.3", the oldest version of TLS
+---@field max_version? string "1.2" or "1.3", the newest; by default the newest there is
+---@field ciphers? string of TLS 1.2, in OpenSSL's words; by default OpenSSL's choice
+---@field ciphersuites? string of TLS 1.3, in OpenSSL's words; by default OpenSSL's choice
+---@field resumption? boolean default true: sessions are resumed: a server gives tickets, a client keeps them for each host
+---@field ktls? boolean default false: let the kernel do the records where OpenSSL and the system can; `tls().ktls_send` tells. The process ignores SIGPIPE from then on
+---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: bounds the handshake of `weft.listen`'s streams and of `stream:starttls`; elsewhere the app's and the call's own timeouts do
+---@field on_failure? fun(message: string, ip: string) an app calls it for each handshake that failed; without it they are only counted, in `app:stats()`
+
 --- Options of `weft.dial`.
 ---@class weft.DialOptions
----@field timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting, in all
+---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and TLS, in all
+---@field tls? weft.TlsOptions|weft.tls for "tls://" addresses; given, it also means TLS
 
 --- Options of `weft.connect`.
 ---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
@@ -208,6 +243,7 @@ function weft.app(opts) end
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
 ---@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization; from wss:// to ws:// goes nothing
+---@field tls? weft.TlsOptions|weft.tls for wss URLs; by default the system's CAs are trusted, and "http/1.1" is offered by ALPN
 
 --- Options of `weft.reconnect`.
 ---@class weft.ReconnectOptions: weft.ConnectOptions
@@ -483,6 +519,52 @@ function stream:close() end
 --- reset overtakes the last bytes sent. Does not wait.
 function stream:linger() end
 
+--- Starts TLS on the connection, as server or client, and waits for the handshake. What was sent
+--- before leaves first, in the clear; what was received and not yet asked for is taken as TLS. After
+--- a failure the stream is fit only to be closed.
+---@param opts weft.TlsOptions|weft.tls a client that verifies needs `server_name`
+---@param role? "client"|"server" by default a server where there is a certificate and no `server_name`
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "tls", "timeout", "closed"; "busy" when another task receives
+function stream:starttls(opts, role) end
+
+--- What TLS has agreed on.
+---@return weft.TlsInfo? info nil without TLS, or before its handshake is done
+function stream:tls() end
+
+--- Compiled options of TLS.
+---@class weft.tls
+local tls = {}
+
+--- Reads its files again. Connections that are open keep what they have, later ones get the new.
+---@return true? ok
+---@return string? message the old ones stay in use then
+---@return weft.Code? code "tls"
+function tls:reload() end
+
+--- What TLS has agreed on for a connection.
+---@class weft.TlsInfo
+---@field version string "TLSv1.3"
+---@field cipher string "TLS_AES_256_GCM_SHA384"
+---@field alpn string? the protocol that was agreed on
+---@field server_name string? the name that the client asked for
+---@field resumed boolean the handshake was short, since client and server knew each other
+---@field verified boolean the peer's certificate was checked
+---@field ktls_send boolean the kernel makes the records
+---@field ktls_receive boolean the kernel opens the records
+---@field peer weft.Certificate? the peer's certificate
+
+--- A peer's certificate.
+---@class weft.Certificate
+---@field subject string "CN=alice,O=Example" (RFC 2253)
+---@field issuer string the same of who signed it
+---@field names string "DNS:example.org, IP Address:127.0.0.1"
+---@field serial string hexadecimal
+---@field not_after string "Jan  1 00:00:00 2030 GMT"
+---@field fingerprint string SHA-256, hexadecimal
+---@field pem string the certificate itself
+
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
 ---@class weft.websocket
 ---@field protocol string? the subprotocol that was agreed on
@@ -495,7 +577,7 @@ local ws = {}
 ---@param timeout? number seconds
 ---@return string? message
 ---@return weft.Kind|string kind or what went wrong
----@return weft.Code? code "closed"; "timeout"; "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
+---@return weft.Code? code "closed"; "timeout" of the call, or of the connection (`ping_timeout`, `idle_timeout`); "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
 function ws:receive(timeout) end
 
 --- `for message, kind in ws:messages() do`: until the connection ends, however it does.
@@ -507,7 +589,7 @@ function ws:messages() end
 ---@param kind? weft.Kind default "text"
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "closed", "utf8" when a text is not UTF-8, "timeout" of a deadline
+---@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
 function ws:send(data, kind) end
 
 --- Sends a message unless it would have to wait.
@@ -519,7 +601,7 @@ function ws:send(data, kind) end
 function ws:try_send(data, kind) end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
----@param timeout? number seconds
+---@param timeout? number seconds, default the option `ping_timeout`; the connection can be used on after it
 ---@return number? rtt seconds; only one task may wait for one at a time ("busy")
 ---@return string? message
 ---@return weft.Code? code
@@ -532,6 +614,10 @@ function ws:latency() end
 --- Bytes queued that the kernel has not taken.
 ---@return integer
 function ws:buffered() end
+
+--- What TLS has agreed on.
+---@return weft.TlsInfo? info nil without TLS, or once the connection is closed
+function ws:tls() end
 
 --- The close handshake (RFC 6455 7), bounded by `close_timeout`: returns when it is over.
 --- Idempotent. As a `<close>` variable it does not wait, and closes with 1011 after an error.
@@ -580,6 +666,8 @@ function ws:publish(topic, message, kind) end
 ---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
 ---@field remote string the peer's IP address
 ---@field remote_port integer the peer's port
+---@field secure boolean it came over TLS
+---@field peer_certificate weft.Certificate? the client's, where `client_cert` asked for one
 ---@field status integer? of an answer: 101
 ---@field reason string? of an answer: "Switching Protocols"
 local request = {}
@@ -761,9 +849,17 @@ function app:listen(address, opts) end
 function app:publish(topic, message, kind) end
 
 --- Counts: `connections` and `websockets` are open now; `accepted`, `requests`, `upgraded`,
---- `refused` are since the start.
+--- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
+--- `tls_failed`.
 ---@return table<string, integer>
 function app:stats() end
+
+--- Reads the certificates, keys and CAs of all its listeners again, for connections to come; those
+--- that are open go on, and sessions are still resumed.
+---@return true? ok
+---@return string? message names the file; then everything stays as it was
+---@return weft.Code? code "tls"
+function app:reload_tls() end
 
 --- Stops listening, ends connections that wait for a request, and asks every WebSocket to
 --- close with 1001. Does not wait for them. Idempotent.

@@ -5,6 +5,7 @@
 local core = require "weft.core"
 local limits = require "weft.limits"
 local options = require "weft.options"
+local tls = require "weft.tls"
 
 local net = {}
 
@@ -21,7 +22,7 @@ function net.parse(address, where)
    if not parts then
       return nil, ("%s: bad address %q: %s"):format(where, address, why), "resolve"
    end
-   if parts.kind ~= "tcp" then
+   if parts.kind == "unix" then
       error(("%s: %s addresses are not available in this version of weft (%s)")
          :format(where, parts.kind, address), 3)
    end
@@ -64,22 +65,54 @@ local function connect_by_name(host, port, open)
    return nil, ("cannot connect to %s: %s"):format(show(host, port), tried), code
 end
 
---- A connected stream to host and port; no time limit of its own.
-function net.connect(host, port)
-   return connect_by_name(host, port, open_stream)
+-- Closes a stream that did not become anything, also when its task is cancelled.
+local unfinished = { __close = function(self) if self.stream then self.stream:close() end end }
+
+local function shake_hands(stream, made, host)
+   local guard <close> = setmetatable({ stream = stream }, unfinished)
+   local ok, message, code = tls.connect(stream, made, host)
+   if not ok then return nil, message, code end
+   guard.stream = nil
+   return stream
 end
+
+--- A connected stream to host and port; no time limit of its own. recipe: of tls.recipe,
+-- for TLS with that host; or nil or false.
+function net.connect(host, port, recipe)
+   local made, message, code
+   if recipe then
+      made, message, code = tls.context(recipe)
+      if not made then return nil, message, code end
+   end
+   local stream
+   stream, message, code = connect_by_name(host, port, open_stream)
+   if not made or not stream then return stream, message, code end
+   return shake_hands(stream, made, host)
+end
+
+-- The recipe for an address's TLS, or nil: "tls://" and the option go together.
+function net.check_tls(parts, opts, server, where, alpn)
+   if parts.kind ~= "tls" and not opts.tls then return nil end
+   if server and not opts.tls then
+      error(("%s: tls:// needs the option tls, with cert and key"):format(where), 3)
+   end
+   local recipe = tls.recipe(opts.tls, server, alpn, where, 3)
+   return recipe
+end
+local check_tls = net.check_tls
 
 --- weft.dial(address [, opts]) -> stream | nil, message, code
 function net.dial(address, opts)
    local parts, message, code = net.parse(address, "weft.dial")
    opts = options.check(opts, limits.dial, "weft.dial", 2)
+   local recipe = parts and check_tls(parts, opts, false, "weft.dial")
    if not parts then return nil, message, code end
    if parts.host == "" or parts.port == 0 then
       return nil, ("weft.dial: bad address %q: it needs a host and a port"):format(address),
          "resolve"
    end
    local guard <close> = core.deadline(opts.timeout)
-   return named("weft.dial", net.connect(parts.host, parts.port))
+   return named("weft.dial", net.connect(parts.host, parts.port, recipe))
 end
 
 local function listen_on(ip, port, opts)
@@ -106,12 +139,23 @@ function net.listen_at(parts, address, opts, where)
    return nil, ("%s: cannot listen on %s: %s"):format(where, address, message), code
 end
 
+-- Listeners whose streams have TLS: their contexts.
+local secured = setmetatable({}, { __mode = "k" })
+
 --- weft.listen(address [, opts]) -> listener | nil, message, code
 function net.listen(address, opts)
    local parts, message, code = net.parse(address, "weft.listen")
    opts = options.check(opts, limits.listen, "weft.listen", 2)
+   local recipe = parts and check_tls(parts, opts, true, "weft.listen")
    if not parts then return nil, message, code end
-   return net.listen_at(parts, address, opts, "weft.listen")
+   local made, socket
+   if recipe then
+      made, message, code = named("weft.listen", tls.context(recipe))
+      if not made then return nil, message, code end
+   end
+   socket, message, code = net.listen_at(parts, address, opts, "weft.listen")
+   if socket then secured[socket] = made end
+   return socket, message, code
 end
 
 local tcp, listener = core.methods.tcp, core.methods.listener
@@ -142,6 +186,16 @@ function tcp:connect(host, port)
    return named("tcp:connect", connect_by_name(host, port, function(ip)
       return self:connect_ip(ip, port)
    end))
+end
+
+-- The handshake is the accepted stream's own affair: nobody else waits for it.
+local accept = listener.accept
+function listener:accept()
+   local stream, message, code = accept(self)
+   local made = stream and secured[self]
+   if not made then return stream, message, code end
+   tls.begin(stream, made)
+   return stream
 end
 
 local function next_stream(self)

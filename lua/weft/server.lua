@@ -8,6 +8,7 @@ local framing = require "weft.request"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
+local tls = require "weft.tls"
 local upgrade = require "weft.upgrade"
 
 local server = {}
@@ -244,28 +245,62 @@ local function next_request(worker, timeout, head_timeout)
    worker.idle = false
    if request then
       app.requests = app.requests + 1
+      if worker.peer then request.peer_certificate = worker.peer end
       return request
    end
    if status then refuse_head(worker, why, status) end
 end
 
--- One connection from accept to close, or until it is a WebSocket. Should this
--- raise, the stream ends with the task that owns it.
-local function serve(worker)
+-- The user's hook may raise; the failure is nobody else's business.
+local function tell_failure(worker, message)
+   local hook = worker.tls.on_failure
+   if not hook then return end
+   local ok, text = guarded(hook, message, worker.stream:getpeername() or "")
+   if not ok then core.report(text) end
+end
+
+-- TLS, within the same time as the first head: what is left of it, or nil.
+local function shake_hands(worker, timeout)
+   local app = worker.app
+   local started = core.now()
+   worker.idle = true
+   local ok, resumed = tls.accept(worker.stream, worker.tls, timeout)
+   worker.idle = false
+   if not ok then
+      app.tls_failed = app.tls_failed + 1
+      tell_failure(worker, resumed)
+      return nil
+   end
+   app.tls_handshakes = app.tls_handshakes + 1
+   if worker.tls.asks then worker.peer = worker.stream:tls().peer end
+   if resumed then app.tls_resumed = app.tls_resumed + 1 end
+   return math.max(timeout - (core.now() - started), 0.001)
+end
+
+local function converse(worker, timeout)
    local app = worker.app
    local limits = app.limits
-   local timeout, head_timeout = limits.handshake_timeout, nil
-   core.own(worker.stream)
+   local head_timeout
    repeat
       local request = next_request(worker, timeout, head_timeout)
       timeout, head_timeout = limits.keepalive_timeout, limits.handshake_timeout
    until not request or not answer(worker, request) or app.closed
+end
+
+-- One connection from accept to close, or until it is a WebSocket. Should this
+-- raise, the stream ends with the task that owns it.
+local function serve(worker)
+   local timeout = worker.app.limits.handshake_timeout
+   core.own(worker.stream)
+   if worker.tls then timeout = shake_hands(worker, timeout) end
+   if timeout then converse(worker, timeout) end
    if worker.stream then worker.stream:linger() end
 end
 
 -- A worker is a task that serves one connection after the other, and rests in
 -- between: so a thousand handshakes leave no thousand coroutines to collect.
--- { app, token, stream, record = of its address or nil, idle = between requests }
+-- { app, token, stream, record = of its address or nil, idle = between requests,
+--   tls = the listener's context or nil, peer = a client's certificate or nil }
 local worker_class = {}
 local MAX_RESTING = 128
 
@@ -273,7 +308,7 @@ local MAX_RESTING = 128
 local function leave(worker)
    worker.app.open = worker.app.open - 1
    if worker.record then release(worker.record) end
-   worker.stream, worker.record, worker.busy = nil, nil, false
+   worker.stream, worker.record, worker.peer, worker.busy = nil, nil, nil, false
 end
 
 -- Runs at its end, also when it raised.
@@ -300,11 +335,11 @@ local function work(worker)
    until not rest(worker)
 end
 
-local function start_serving(app, stream, record)
+local function start_serving(app, stream, record, context)
    local worker = table.remove(app.resting)
    local fresh = not worker
    worker = worker or setmetatable({ app = app }, worker_class)
-   worker.stream, worker.record, worker.busy = stream, record, true
+   worker.stream, worker.record, worker.tls, worker.busy = stream, record, context, true
    app.open = app.open + 1
    if not fresh then
       core.unpark(worker.token)
@@ -347,9 +382,9 @@ local function turn_away(app, stream, status, option)
    app.turning_away = app.turning_away - 1
 end
 
-local function refuse_peer(app, stream, status, option)
+local function refuse_peer(app, stream, status, option, context)
    app.refused = app.refused + 1
-   if app.turning_away >= MAX_TURNED_AWAY then
+   if app.turning_away >= MAX_TURNED_AWAY or context then
       stream:close()
       return
    end
@@ -358,14 +393,14 @@ local function refuse_peer(app, stream, status, option)
 end
 
 --- The task of one listener; ends when it is closed.
-function server.accept(app, listener)
+function server.accept(app, listener, context)
    for stream in listener:each() do
       app.accepted = app.accepted + 1
       local record, status, option = admit(app, stream)
       if record == false then
-         refuse_peer(app, stream, status, option)
+         refuse_peer(app, stream, status, option, context)
       else
-         start_serving(app, stream, record)
+         start_serving(app, stream, record, context)
       end
    end
 end

@@ -4,6 +4,7 @@
 
 local core = require "weft.core"
 local limits = require "weft.limits"
+local origin = require "weft.origin"
 local response = require "weft.response"
 
 local upgrade = {}
@@ -19,43 +20,11 @@ function upgrade.compile(opts, where, level)
       max_message = opts.max_message, max_fragments = opts.max_fragments,
       max_empty = opts.max_empty_fragments,
       ping_interval = opts.ping_interval, ping_timeout = opts.ping_timeout,
-      close_timeout = opts.close_timeout, high = opts.high_mark, low = opts.low_mark,
+      close_timeout = opts.close_timeout, idle_timeout = opts.idle_timeout,
+      send_timeout = opts.send_timeout, high = opts.high_mark, low = opts.low_mark,
       hard = opts.hard_mark, inbox_messages = opts.inbox_messages,
       inbox_bytes = opts.inbox_bytes,
    }
-end
-
-local default_port = { http = ":80", https = ":443", ws = ":80", wss = ":443" }
-
--- Is the page's origin the host that the request was sent to? The scheme may
--- differ: TLS may end in front of us.
-local function same_host(origin, host)
-   local scheme, authority = origin:match("^(%a[%w+.-]*)://([^/]+)$")
-   if not scheme or not host then return false end
-   local port = default_port[scheme]
-   if port and authority:sub(-#port) == port then authority = authority:sub(1, -#port - 1) end
-   if port and host:sub(-#port) == port then host = host:sub(1, -#port - 1) end
-   return authority == host
-end
-
--- "https://*.example.org" lets in any name below example.org, not itself.
-local function matches(origin, pattern)
-   if pattern == "*" or pattern == origin then return true end
-   local scheme, suffix = pattern:match("^(.-://)%*(%..+)$")
-   if not scheme or origin:sub(1, #scheme) ~= scheme then return false end
-   local rest = origin:sub(#scheme + 1)
-   return #rest > #suffix and rest:sub(-#suffix) == suffix
-      and not rest:find("[/@]")
-end
-
---- RFC 6455 10.2: a browser says where the page came from; others send none.
-function upgrade.origin_allowed(origin, host, origins)
-   origin = origin:lower()
-   if same_host(origin, host and host:lower()) then return true end
-   for _, pattern in ipairs(origins or {}) do
-      if matches(origin, pattern:lower()) then return true end
-   end
-   return false
 end
 
 --- The offered subprotocols in order, or nil when the field is malformed or
@@ -77,8 +46,8 @@ local function choose(protocols, offered, request)
    if type(protocols) == "function" then
       local plain = table.move(offered, 1, #offered, 1, {})
       local name = protocols(plain, request)
-      if name and not offered[name] then
-         error(("protocols returned %q, which the client did not offer"):format(name), 0)
+      if name and (type(name) ~= "string" or not offered[name]) then
+         error(("protocols returned %q, which the client did not offer"):format(tostring(name)), 0)
       end
       return name or nil
    end
@@ -111,6 +80,14 @@ function upgrade.required()
    return 426, { upgrade = "websocket" }, "this is a WebSocket endpoint"
 end
 
+-- RFC 6455 10.2; RFC 6454 7.3: one field at most.
+local function origin_allowed(route, request)
+   local from = request:header("origin")
+   if not from then return true end
+   return request:count("origin") == 1
+      and origin.allowed(from, request:header("host"), route.origins)
+end
+
 local function protocol_for(route, request)
    local field = route.protocols and request:header("sec-websocket-protocol")
    if not field then return true end
@@ -138,8 +115,7 @@ end
 function upgrade.decide(route, request)
    local ok, status, headers, text = judge(request)
    if not ok then return nil, status, headers, text end
-   local origin = request:header("origin")
-   if origin and not upgrade.origin_allowed(origin, request:header("host"), route.origins) then
+   if not origin_allowed(route, request) then
       return refuse(403, nil, "this origin is not in the option origins")
    end
    local protocol
@@ -154,7 +130,8 @@ end
 --- A route for the router; opts were checked.
 function upgrade.route(handler, opts, where, level)
    return { handler = handler, options = upgrade.compile(opts, where, level + 1),
-      origins = opts.origins, protocols = opts.protocols, authorize = opts.authorize }
+      origins = origin.compile(opts.origins), protocols = opts.protocols,
+      authorize = opts.authorize }
 end
 
 return upgrade

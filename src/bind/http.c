@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "io/tls.h"
+
 wf_request *wf_request_arg(lua_State *L, int arg)
 {
     return wf_class_check(L, arg, WF_CLASS_REQUEST);
@@ -38,7 +40,8 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
     r->reason = head->reason;
     r->status = head->status;
     r->length = head->length;
-    r->minor = head->minor;
+    r->minor = head->minor & 0xf;
+    r->secure = wf_tls_ssl(s) != NULL;
     r->nfields = head->nfields;
     memcpy(r->fields, head->fields, fields);
     memcpy(r->fields + r->nfields, s->in.data, head->length);
@@ -227,6 +230,8 @@ static int push_own(lua_State *L, const wf_request *r, const char *key)
     case 's':
         if (strcmp(key, "status") == 0 && r->status)
             return lua_pushinteger(L, r->status), 1;
+        if (strcmp(key, "secure") == 0)
+            return lua_pushboolean(L, r->secure), 1;
         break;
     case 'r':
         if (strcmp(key, "remote") == 0) {

@@ -16,7 +16,8 @@ typedef struct wf_request {
     wf_peer peer;
     wf_span method, target, reason;
     uint16_t status, length;
-    uint8_t minor, nfields;
+    uint8_t minor : 4, secure : 4; /* HTTP/1.x; over TLS */
+    uint8_t nfields;
     wf_field fields[]; /* then the bytes */
 } wf_request;
 

@@ -104,6 +104,7 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_WS_OPTIONS] = "ws_options",
     [WF_CLASS_HUB] = "hub",
     [WF_CLASS_WEBSOCKET] = "websocket",
+    [WF_CLASS_TLS] = "tls_context",
     [WF_CLASS_DECODER] = "decoder",
 };
 
@@ -307,6 +308,7 @@ int luaopen_weft_core(lua_State *L)
     wf_open_ws_options(L, module);
     wf_open_websocket(L, module);
     wf_open_hub(L, module);
+    wf_open_tls(L, module);
     wf_open_system(L, module);
     push_codes(L);
     lua_setfield(L, module, "codes");

@@ -25,6 +25,7 @@ typedef enum wf_class_id {
     WF_CLASS_WS_OPTIONS,
     WF_CLASS_HUB,
     WF_CLASS_WEBSOCKET,
+    WF_CLASS_TLS,
     WF_CLASS_DECODER,
     WF_CLASS_COUNT,
 } wf_class_id;
@@ -127,6 +128,7 @@ void wf_open_handshake(lua_State *L, int module);
 void wf_open_ws_options(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
 void wf_open_hub(lua_State *L, int module); /* after websocket */
+void wf_open_tls(lua_State *L, int module);
 void wf_open_system(lua_State *L, int module);
 
 WF_HIDDEN_END

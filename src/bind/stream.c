@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/tls.h"
+
 /* -- for other files ------------------------------------------------------------- */
 
 int wf_stream_push(lua_State *L, int fd, const wf_peer *peer)
@@ -38,6 +40,8 @@ int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what)
         return wf_fail(L, WF_CLOSED, "closed");
     if (s->error == WF_SYSTEM)
         return wf_fail_errno(L, s->err, what);
+    if (s->error == WF_TLS)
+        return wf_fail(L, WF_TLS, "%s", wf_tls_error_text(s->err));
     return wf_fail(L, s->error, NULL);
 }
 
@@ -201,6 +205,8 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
 {
     if (e == WF_CLOSED && s && s->error == WF_SYSTEM)
         wf_fail_errno(L, s->err, "send");
+    else if (e == WF_CLOSED && s && s->error == WF_TLS)
+        wf_fail(L, e = WF_TLS, "%s", wf_tls_error_text(s->err));
     else
         wf_fail(L, e, "%s", wf_error_name(e));
     lua_pop(L, 1);
@@ -314,7 +320,7 @@ static int stream_linger(lua_State *L)
 static int l_stdin(lua_State *L)
 {
     if (wf_stream_push(L, STDIN_FILENO, &(wf_peer){ 0 }) == 1)
-        ((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object)->file = true;
+        wf_stream_be_file((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object);
     return 1;
 }
 

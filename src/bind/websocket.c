@@ -18,6 +18,8 @@ enum {
 
 static enum wf_error end_error(const wf_ws *ws)
 {
+    if (ws->late)
+        return WF_TIMEOUT;
     switch (ws->clean ? 0 : ws->code) {
     case WF_CLOSE_PROTOCOL:
         return WF_PROTOCOL;
@@ -26,7 +28,7 @@ static enum wf_error end_error(const wf_ws *ws)
     case WF_CLOSE_TOO_BIG:
         return WF_TOO_BIG;
     default:
-        return ws->why && strcmp(ws->why, "ping timeout") == 0 ? WF_TIMEOUT : WF_CLOSED;
+        return WF_CLOSED;
     }
 }
 
@@ -145,7 +147,7 @@ static int ws_send(lua_State *L)
     wf_message_kind(L, 3);
     if (ws->stream->writer)
         return wf_fail_busy(L, "send on this connection");
-    wf_wait_begin(L, INFINITY);
+    wf_wait_begin(L, ws->options->send_timeout);
     return wf_wait(L, &ws->stream->writer, send_k, 0);
 }
 
@@ -187,6 +189,8 @@ static int ws_ping(lua_State *L)
     double timeout = wf_opt_timeout(L, 2);
     if (!ws || ws->ended)
         return wf_websocket_fail(L, ws);
+    if (lua_isnoneornil(L, 2) && ws->options->ping_timeout > 0)
+        timeout = ws->options->ping_timeout;
     if (ws->pinger)
         return wf_fail_busy(L, "ping on this connection");
     wf_wait_begin(L, timeout);

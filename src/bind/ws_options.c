@@ -47,6 +47,8 @@ static int l_ws_options(lua_State *L)
         .ping_interval = number_field(L, "ping_interval"),
         .ping_timeout = number_field(L, "ping_timeout"),
         .close_timeout = number_field(L, "close_timeout"),
+        .idle_timeout = number_field(L, "idle_timeout"),
+        .send_timeout = number_field(L, "send_timeout"),
         .high = (size_t)number_field(L, "high"),
         .low = (size_t)number_field(L, "low"),
         .hard = (size_t)number_field(L, "hard"),

@@ -199,6 +199,7 @@ bool wf_loop_turn(wf_loop *loop)
     bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
     bool worked = loop->ready != NULL;
     loop->now = wf_time();
+    loop->handshakes = WF_HANDSHAKES;
     wf_stream_read_ahead(loop);
     run_ready(loop);
     wf_loop_flush(loop);

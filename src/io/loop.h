@@ -16,6 +16,10 @@
 #include "io/batch.h"
 #include "io/timer.h"
 
+/* Steps of TLS handshakes in one turn: one may take a millisecond, and the others wait.
+ */
+#define WF_HANDSHAKES 4
+
 /* Bytes that one connection may take from the kernel in one turn, unless a big
  * message is under way. Half of a common L2 cache is still left for the rest. */
 #define WF_READ_BYTES (128u << 10)
@@ -94,10 +98,11 @@ struct wf_loop {
     wf_wheel wheel;          /* the connections' timers */
     struct wf_alarm *alarms; /* spare ones */
     ev_timer aging;
-    bool turning;    /* inside a turn */
-    double now;      /* wf_time() of this turn */
-    size_t received; /* bytes of messages handed out, for who paces a collector */
-    unsigned forks;  /* of the process, when the loop was made */
+    unsigned handshakes; /* of TLS that may still be worked on in this turn */
+    bool turning;        /* inside a turn */
+    double now;          /* wf_time() of this turn */
+    size_t received;     /* bytes of messages handed out, for who paces a collector */
+    unsigned forks;      /* of the process, when the loop was made */
 };
 
 /* NULL: no memory. */

@@ -14,10 +14,6 @@
 #define LINGER_BYTES ((size_t)64 << 20)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* BSDs: SO_NOSIGPIPE, set when the socket is made */
-#endif
-
 static void pump(wf_object *object);
 static void destroy(wf_object *object);
 static void release(wf_object *object);
@@ -59,13 +55,29 @@ static int watched(wf_stream *s)
 
 void wf_stream_watch_read(wf_stream *s, bool on)
 {
-    if (s->fd >= 0)
-        watch(s, on ? watched(s) | EV_READ : watched(s) & ~EV_READ);
+    if (s->fd < 0)
+        return;
+    watch(s, on ? watched(s) | EV_READ : watched(s) & ~EV_READ);
+    if (on && s->more)
+        wf_stream_come_again(s);
 }
 
 static void watch_write(wf_stream *s, bool on)
 {
     watch(s, on ? watched(s) | EV_WRITE : watched(s) & ~EV_WRITE);
+}
+
+void wf_stream_come_again(wf_stream *s)
+{
+    s->more = true;
+    s->events |= EV_READ;
+    wf_loop_ready(&s->object);
+}
+
+void wf_stream_await_write(wf_stream *s)
+{
+    s->blocked = true;
+    watch_write(s, true);
 }
 
 void wf_stream_set_timer(wf_stream *s, double seconds)
@@ -86,6 +98,7 @@ wf_stream *wf_stream_new(wf_loop *loop, int fd)
         return NULL;
     wf_object_init(&s->object, &wf_stream_class, loop);
     s->driver = &wf_raw_driver;
+    s->transport = &wf_socket_transport;
     s->fd = -1;
     s->timeout = INFINITY;
     s->low = WF_STREAM_LOW;
@@ -99,8 +112,15 @@ wf_stream *wf_stream_new(wf_loop *loop, int fd)
 void wf_stream_adopt(wf_stream *s, int fd)
 {
     s->fd = fd;
+    s->plain = true;
     s->error = WF_OK;
     ev_io_set(&s->io, fd, 0);
+}
+
+void wf_stream_be_file(wf_stream *s)
+{
+    s->transport = &wf_file_transport;
+    s->plain = false;
 }
 
 static void undirty(wf_stream *s)
@@ -118,10 +138,11 @@ static void close_fd(wf_stream *s)
     wf_loop *loop = s->object.loop;
     ev_io_stop(loop->ev, &s->io);
     wf_timer_stop(&loop->wheel, &s->timer);
-    if (s->fd >= 0 && !s->file)
-        close(s->fd);
+    if (s->fd >= 0)
+        s->transport->close(s);
+    s->transport = &wf_socket_transport;
     s->fd = -1;
-    s->blocked = s->connecting = false;
+    s->plain = s->more = s->stalled = s->blocked = s->connecting = false;
     wf_outq_clear(&s->out, &loop->env.pool);
     if (s->finish != WF_FINISH_NOT)
         loop->lingering--;
@@ -150,6 +171,10 @@ void wf_stream_abort(wf_stream *s, enum wf_error error)
 
 static void fail_errno(wf_stream *s, int err)
 {
+    if (err == WF_ETLS) {
+        wf_stream_abort(s, WF_TLS);
+        return;
+    }
     s->err = err;
     /* the peer is gone, or something is wrong with our side */
     bool peer = err == ECONNRESET || err == EPIPE || err == ETIMEDOUT || err == ENOTCONN;
@@ -201,11 +226,7 @@ static long judge_read(wf_stream *s, long k)
 
 long wf_stream_read(wf_stream *s, void *p, size_t n)
 {
-    ssize_t k;
-    do
-        k = s->file ? read(s->fd, p, n) : recv(s->fd, p, n, 0);
-    while (k < 0 && errno == EINTR);
-    return judge_read(s, k < 0 ? -errno : k);
+    return judge_read(s, s->transport->read(s, p, n));
 }
 
 long wf_stream_take_ahead(wf_stream *s, uint8_t **p)
@@ -224,6 +245,8 @@ static void discard(wf_stream *s)
     long k = wf_stream_read(s, s->object.loop->input, WF_READ_BYTES);
     if (k > 0)
         s->in.cap += (size_t)k; /* nothing is stored any more: cap counts */
+    if (k == 0)
+        s->transport->end(s, true);
     if (k == 0 || (k > 0 && s->in.cap > LINGER_BYTES))
         wf_stream_abort(s, WF_CLOSED);
 }
@@ -282,19 +305,12 @@ enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n)
 }
 
 /* Bytes that the kernel took; -1 on failure (the stream is gone). */
-static ssize_t transmit(wf_stream *s, struct iovec *iov, int n)
+static long transmit(wf_stream *s, const struct iovec *iov, int n)
 {
-    struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n };
-    ssize_t k;
-    do
-        k = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                   : sendmsg(s->fd, &m, MSG_NOSIGNAL);
-    while (k < 0 && errno == EINTR);
+    long k = s->transport->write(s, iov, n);
     if (k >= 0)
         return k;
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
-        return 0;
-    fail_errno(s, errno);
+    fail_errno(s, (int)-k);
     return -1;
 }
 
@@ -302,7 +318,7 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
                                   size_t n)
 {
     struct iovec iov[2] = { { (void *)(uintptr_t)head, h }, { (void *)(uintptr_t)p, n } };
-    ssize_t k = transmit(s, iov, 2);
+    long k = transmit(s, iov, 2);
     if (k < 0)
         return WF_CLOSED;
     size_t sent = (size_t)k;
@@ -340,29 +356,36 @@ static void drain(wf_stream *s)
         size_t want = 0;
         for (int i = 0; i < n; i++)
             want += iov[i].iov_len;
-        ssize_t k = transmit(s, iov, n);
+        long k = transmit(s, iov, n);
         if (k < 0)
             return;
         took(s, (size_t)k, want);
     }
 }
 
-static void half_close(wf_stream *s)
+static bool half_close(wf_stream *s)
 {
+    if (!s->half_closed && !s->transport->end(s, false)) {
+        wf_stream_await_write(s);
+        return false;
+    }
     s->half_closing = false;
     s->half_closed = true;
-    shutdown(s->fd, SHUT_WR);
+    return true;
 }
 
 /* The last byte has left a stream that finishes. */
 static void finished(wf_stream *s)
 {
     if (s->finish == WF_FINISH_CLOSE || s->eof) {
-        wf_stream_abort(s, WF_CLOSED);
+        if (s->transport->end(s, true))
+            wf_stream_abort(s, WF_CLOSED);
+        else
+            wf_stream_await_write(s);
         return;
     }
-    if (s->finish == WF_FINISH_LINGER && !s->half_closed)
-        half_close(s);
+    if (s->finish == WF_FINISH_LINGER && !half_close(s))
+        return;
     wf_stream_watch_read(s, true);
     bool linger = s->finish == WF_FINISH_LINGER;
     wf_stream_set_timer(s, linger ? WF_LINGER_TIMEOUT : WF_FINISH_TIMEOUT);
@@ -373,20 +396,20 @@ static void flushed(wf_stream *s)
 {
     if (s->fd < 0)
         return;
-    bool empty = s->out.bytes == 0;
+    bool empty = s->out.bytes == 0 && !s->blocked;
     if (s->blocked) {
         if (!wf_outq_settle(&s->out, &s->object.loop->env.pool)) {
             wf_stream_abort(s, WF_NOMEM);
             return;
         }
-        watch_write(s, true);
+        watch_write(s, !s->stalled);
     } else if (watched(s) & EV_WRITE) {
         watch_write(s, false);
     }
     if (s->writer && s->out.bytes <= s->low)
         wf_wake(&s->writer, WF_OK);
     if (empty && s->half_closing)
-        half_close(s);
+        empty = half_close(s);
     if (empty && s->finish != WF_FINISH_NOT)
         finished(s);
 }
@@ -457,6 +480,7 @@ static void finish_timer(wf_stream *s)
 static void connected(wf_stream *s, int err)
 {
     s->connecting = false;
+    s->plain = true;
     watch_write(s, false);
     if (err) {
         s->err = err;
@@ -473,6 +497,7 @@ enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address,
     int one = 1;
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     s->connecting = true;
+    s->plain = false;
     int k = connect(s->fd, address, len);
     if (k == 0 || errno != EINPROGRESS)
         connected(s, k == 0 ? 0 : errno);
@@ -503,6 +528,8 @@ static void pump(wf_object *object)
         s->blocked = false;
         if (s->connecting)
             check_connected(s);
+        if (s->more)
+            events |= EV_READ;
         wf_stream_touch(s);
     }
     if (s->fd < 0 || s->connecting)

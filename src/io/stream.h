@@ -25,6 +25,27 @@ typedef struct wf_driver {
     void (*gone)(wf_stream *s);
 } wf_driver;
 
+/*
+ * The way of the bytes between a stream and the kernel: transport.c, tls.c. A failure is
+ * minus an errno, or minus WF_ETLS with OpenSSL's code in s->err.
+ */
+typedef struct wf_transport {
+    /* As recv(2): 0 is the peer's end, -EAGAIN nothing now. What it keeps when p is full
+     * it tells by wf_stream_come_again, for the kernel will not. */
+    long (*read)(wf_stream *s, void *p, size_t n);
+    /* How many bytes the kernel took: all, or as many as it would. */
+    long (*write)(wf_stream *s, const struct iovec *iov, int n);
+    /* We send no more (last: nor receive, the descriptor is about to be closed). False:
+     * that has to wait for EV_WRITE, ask again. */
+    bool (*end)(wf_stream *s, bool last);
+    /* Closes the descriptor, and lets go of what is the transport's own. */
+    void (*close)(wf_stream *s);
+} wf_transport;
+
+extern const wf_transport wf_socket_transport, wf_file_transport;
+
+#define WF_ETLS 4096 /* beside the errnos, which are below that */
+
 /* How a stream goes once its output has left. */
 typedef enum wf_finish {
     WF_FINISH_NOT,
@@ -37,25 +58,28 @@ typedef enum wf_finish {
 struct wf_stream {
     wf_object object;
     const wf_driver *driver;
+    const wf_transport *transport;
     void *upper; /* the driver's */
     wf_stream *next_dirty;
     ev_io io;
     wf_timer timer;
     int fd; /* -1: gone */
     wf_peer peer;
-    int err;        /* errno of a failure, 0: none */
+    int err;        /* errno of a failure (WF_TLS: OpenSSL's code), 0: none */
     uint8_t events; /* what libev reported, for the pump */
     uint8_t ahead;  /* 1 + the place of what was received ahead; 0: nothing */
     bool chatty;    /* the driver takes bytes received ahead: they are few */
-    bool file;      /* no socket: read() only */
+    bool plain;     /* connected, no TLS: bytes may go in batches (turn.c) */
+    bool more;      /* the transport keeps input that the kernel does not tell of */
     bool dirty;     /* on the loop's list */
     bool blocked;   /* the kernel took no more: EV_WRITE tells */
     bool connecting;
-    bool eof;            /* the peer sends no more */
-    bool half_closed;    /* we send no more */
-    bool half_closing;   /* ... as soon as the output has left */
-    uint8_t finish;      /* wf_finish */
-    enum wf_error error; /* why the descriptor is gone */
+    bool eof;              /* the peer sends no more */
+    bool half_closed : 1;  /* we send no more */
+    bool half_closing : 1; /* ... as soon as the output has left */
+    bool stalled : 1;      /* blocked until the transport has received something */
+    uint8_t finish;        /* wf_finish */
+    enum wf_error error;   /* why the descriptor is gone */
     wf_outq out;
     wf_buffer in; /* received, not yet asked for */
     wf_waiter *reader, *writer;
@@ -77,6 +101,13 @@ struct wf_stream {
  * still owns fd when it fails. NULL: no memory. */
 wf_stream *wf_stream_new(wf_loop *loop, int fd);
 void wf_stream_adopt(wf_stream *s, int fd);
+/* The descriptor is not a socket, is only read, and stays open. */
+void wf_stream_be_file(wf_stream *s);
+
+/* For transports: input is kept; the driver is to read again. */
+void wf_stream_come_again(wf_stream *s);
+/* For transports: the next EV_WRITE is waited for. */
+void wf_stream_await_write(wf_stream *s);
 
 /* -2: failed (the stream is gone), -1: nothing there, 0: the peer's end. */
 long wf_stream_read(wf_stream *s, void *p, size_t n);

@@ -23,7 +23,7 @@ static bool wants_ahead(const wf_object *object)
     const wf_stream *s = (const wf_stream *)object;
     if (object->class != &wf_stream_class || object->dead)
         return false;
-    return s->chatty && s->fd >= 0 && (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
+    return s->chatty && s->plain && (s->events & EV_READ) && s->finish == WF_FINISH_NOT;
 }
 
 void wf_stream_read_ahead(wf_loop *loop)
@@ -56,8 +56,7 @@ void wf_stream_read_ahead(wf_loop *loop)
 static bool batchable(const wf_stream *s)
 {
     const wf_seg *seg = s->out.head;
-    return s->fd >= 0 && !s->connecting && !s->blocked && seg && !seg->next &&
-           seg->n <= BATCH_BYTES;
+    return s->plain && !s->blocked && seg && !seg->next && seg->n <= BATCH_BYTES;
 }
 
 static void flush_batch(wf_loop *loop, wf_stream **streams, wf_batch_op *sends,

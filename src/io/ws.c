@@ -1,6 +1,7 @@
 /* ws: see ws.h. */
 #include "io/ws.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +79,8 @@ static void end(wf_ws *ws, unsigned code, bool clean, const char *why)
     ws->ended = true;
     ws->code = (uint16_t)code;
     ws->clean = clean;
-    ws->why = why;
+    if (!ws->why) /* an idle one was closed, and has its reason */
+        ws->why = why;
     ws->session.state = WF_SESSION_DONE;
     if (ws->hub)
         wf_hub_leave(ws);
@@ -135,7 +137,10 @@ static void stream_gone(wf_stream *s)
     wf_ws *ws = s->upper;
     if (!ws)
         return;
-    end(ws, WF_CLOSE_ABNORMAL, false, s->error == WF_NOMEM ? "out of memory" : NULL);
+    const char *why = s->error == WF_NOMEM     ? "out of memory"
+                      : s->error == WF_TIMEOUT ? "close timeout"
+                                               : NULL;
+    end(ws, WF_CLOSE_ABNORMAL, false, why);
     let_go_of_stream(ws);
 }
 
@@ -192,6 +197,7 @@ static bool pull(wf_ws *ws, wf_message *m)
         switch (wf_session_next(&ws->session, &pump->input, &pump->left, m)) {
         case WF_EVENT_MESSAGE:
             pump->budget--;
+            ws->moved = ws->object.loop->now;
             return true;
         case WF_EVENT_PONG:
             take_pong(ws, m);
@@ -370,6 +376,7 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
+    ws->moved = op < WF_OP_CLOSE ? s->object.loop->now : ws->moved;
     bool last = s->object.loop->pump.left == 0;
     bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
     if (!direct || ws->session.client || !wf_stream_idle(s)) {
@@ -409,6 +416,7 @@ bool wf_ws_share(wf_ws *ws, wf_blob *frame)
         fail(ws, WF_CLOSE_INTERNAL, "out of memory");
         return false;
     }
+    ws->moved = s->object.loop->now;
     wf_stream_touch(s);
     return true;
 }
@@ -416,16 +424,19 @@ bool wf_ws_share(wf_ws *ws, wf_blob *frame)
 /* -- heartbeat and closing --------------------------------------------------- */
 
 /* Any bytes prove the peer alive; our own sending proves nothing. While we do not
- * read, silence is not the peer's fault. */
-static void heartbeat(wf_ws *ws)
+ * read, silence is not the peer's fault. Returns when to look again. */
+static double heartbeat(wf_ws *ws, double now)
 {
     const wf_ws_options *o = ws->options;
-    double now = ws->object.loop->now, next = ws->beat + o->ping_interval;
+    double next = ws->beat + o->ping_interval;
     bool unheard = ws->silent > ws->received && !ws->paused;
+    if (o->ping_interval <= 0)
+        return INFINITY;
     if (unheard && o->ping_timeout > 0 && now >= ws->silent + o->ping_timeout) {
+        ws->late = true;
         fail(ws, WF_CLOSE_INTERNAL, "ping timeout");
         ws->code = WF_CLOSE_ABNORMAL; /* no close was received */
-        return;
+        return INFINITY;
     }
     if (now >= next) {
         if (wf_ws_ping(ws) == WF_OK && !unheard)
@@ -435,16 +446,40 @@ static void heartbeat(wf_ws *ws)
     }
     if (o->ping_timeout > 0 && ws->silent > ws->received)
         next = WF_MIN(next, ws->silent + o->ping_timeout);
-    wf_stream_set_timer(ws->stream, WF_MAX(next - now, 0.001));
+    return next;
+}
+
+/* Messages count, pings do not. One that is under way counts by its bytes, and those
+ * that nobody takes are no silence. Returns when to look again. */
+static double idleness(wf_ws *ws, double now)
+{
+    static const char why[] = "idle timeout";
+    double most = ws->options->idle_timeout;
+    if (most <= 0 || ws->ended)
+        return INFINITY;
+    if (ws->paused)
+        ws->moved = now;
+    else if (ws->session.kind && ws->received > ws->moved)
+        ws->moved = ws->received;
+    if (now < ws->moved + most)
+        return ws->moved + most;
+    ws->late = true;
+    ws->why = why;
+    wf_ws_close(ws, WF_CLOSE_GOING_AWAY, why, sizeof why - 1);
+    return INFINITY;
 }
 
 static void timer(wf_stream *s)
 {
     wf_ws *ws = s->upper;
-    if (ws->session.state == WF_SESSION_OPEN)
-        heartbeat(ws);
-    else
+    double now = s->object.loop->now;
+    if (ws->session.state != WF_SESSION_OPEN) {
         wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
+        return;
+    }
+    double beat = heartbeat(ws, now), next = WF_MIN(beat, idleness(ws, now));
+    if (ws->session.state == WF_SESSION_OPEN && next < INFINITY)
+        wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
 
 static const wf_driver driver = { readable, timer, stream_gone };
@@ -488,7 +523,7 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
     ws->options = options;
     options->refs++;
     ws->latency = -1;
-    ws->received = ws->beat = loop->now;
+    ws->received = ws->beat = ws->moved = loop->now;
     wf_session_init(&ws->session, &loop->env, &s->out, client, &options->limits);
     s->driver = &driver;
     s->upper = ws;
@@ -509,8 +544,9 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
 void wf_ws_begin(wf_ws *ws)
 {
     wf_stream *s = ws->stream;
-    if (ws->options->ping_interval > 0)
-        wf_stream_set_timer(s, ws->options->ping_interval);
+    double beat = ws->options->ping_interval, idle = ws->options->idle_timeout;
+    if (beat > 0 || idle > 0)
+        wf_stream_set_timer(s, beat > 0 && (idle <= 0 || beat < idle) ? beat : idle);
     ws->paused = s->in.len > 0; /* glued to the handshake: as if it had been stashed */
     if (ws->paused)
         wf_loop_ready(&s->object);

@@ -16,8 +16,10 @@ typedef struct wf_ws_options {
     double ping_interval; /* 0: no heartbeat */
     double ping_timeout;  /* 0: an answer is not demanded */
     double close_timeout;
-    size_t high, low; /* output marks of send */
-    size_t hard;      /* a broadcast beyond it ends the slow connection */
+    double idle_timeout; /* without a message either way; 0: it may last */
+    double send_timeout; /* of a send that waits for a slow peer */
+    size_t high, low;    /* output marks of send */
+    size_t hard;         /* a broadcast beyond it ends the slow connection */
     size_t inbox_bytes;
     uint32_t inbox_messages;
 } wf_ws_options;
@@ -53,12 +55,14 @@ typedef struct wf_ws {
     double ping_sent; /* the last ping, for its latency; 0: it was answered */
     double beat;      /* when the heartbeat last sent one */
     double silent;    /* the first beat since bytes last came */
+    double moved;     /* when the last message came or went */
     float latency;    /* of the last answered ping; negative: none yet */
     uint32_t ping_id;
     bool paused; /* reading stopped: the inbox is full */
     /* the end */
     bool ended;      /* nothing more will be received, nothing can be sent */
     bool clean;      /* both sides sent their close */
+    bool late;       /* a timeout of ours ended it */
     uint16_t code;   /* as closed() tells */
     const char *why; /* of our failure, or NULL: session.control has the reason */
     /* broadcast */
