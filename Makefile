@@ -156,10 +156,10 @@ clean: ## remove what was built
 	rm -rf build
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile spec/fuzz/fuzz.mk $(wildcard bench/bench.mk)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile $(wildcard spec/fuzz/fuzz.mk bench/bench.mk)
 
 -include bench/bench.mk
-include spec/fuzz/fuzz.mk
+-include spec/fuzz/fuzz.mk
 
 .PHONY: all lib demo test c-tests asan run-asan gc check check-format check-lua check-layers \
         check-symbols check-docs check-rockspec check-examples docs format install clean help FORCE
