@@ -228,15 +228,16 @@ describe("behind nginx", function()
 
    it("weft.reconnect outlives a restart of the server, with 502 in between", function()
       run(function()
-         local app = serve(function(ws)
+         local function welcome(ws)
             ws:send "welcome"
             ws:receive()
-         end)
+         end
+         local app = serve(welcome)
          local told, welcomed = {}, 0
          for ws in weft.reconnect(url(), { min_delay = 0.01, max_delay = 0.05,
             on_retry = function(why)
                told[#told + 1] = why.status or why.close_code
-               if why.status then serve(function(again) again:send "welcome" again:receive() end) end
+               if why.status then serve(welcome) end
             end }) do
             assert.equal("welcome", ws:receive(SOON))
             welcomed = welcomed + 1
