@@ -8,6 +8,7 @@ local limits = require "weft.limits"
 local options = require "weft.options"
 local pool = require "weft.http.pool"
 local response = require "weft.response"
+local tls = require "weft.tls"
 local url = require "weft.url"
 
 local http = {}
@@ -183,6 +184,7 @@ end
 local function perform(text, opts, where, level)
    options.argument(text, "string", "the URL", where, level + 1)
    opts = options.check(opts, limits.request, where, level + 1)
+   opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
    local request = new_request(opts, where, level + 1)
    local parts, message = url.parse(text, url.http)
    local result, code = nil, "resolve"

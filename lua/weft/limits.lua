@@ -221,6 +221,7 @@ limits.request = options.merge(limits.head, {
       text = "offer gzip and deflate, and undo them" },
    keepalive = seconds(30, 0, "how long the connection is kept for another request; 0: not"),
    max_idle = count(64, 0, 65536, "connections kept in all"),
+   tls = tls_option,
    max_idle_per_origin = count(8, 0, 65536, "connections kept for the same origin"),
 })
 

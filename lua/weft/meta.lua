@@ -285,6 +285,7 @@ function weft.app(opts) end
 ---@field compression? boolean default true: whether gzip and deflate are offered, and undone in the body that comes
 ---@field keepalive? number seconds, default 30, 0 to 86400: how long the connection is kept for another request; 0: it is closed after this one
 ---@field max_idle? integer default 64, 0 to 65536: connections that are kept in all
+---@field tls? weft.TlsOptions|weft.tls for https URLs; by default the chain and the host name are verified, and the system's CAs are trusted
 ---@field max_idle_per_origin? integer default 8, 0 to 65536: connections that are kept for the same scheme, host and port
 
 --- A running or ended task.
@@ -707,7 +708,7 @@ function request:body(max) end
 local http = {}
 
 --- One request and its answer. Any status is an answer, no failure.
----@param url string "http://host[:port]/path?query"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param url string "http://host[:port]/path?query" or "https://"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.RequestOptions
 ---@return weft.answer? answer
 ---@return string? message names the URL

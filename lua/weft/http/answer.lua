@@ -48,7 +48,8 @@ function answer.new(head, hop, wire, opts)
    return setmetatable({
       status = head.status, reason = head.reason, version = head.version,
       headers = head.headers, url = hop.url,
-      head = head, stream = wire.stream, sender = wire.sender, origin = hop.key, opts = opts,
+      head = head, stream = wire.stream, sender = wire.sender, origin = hop.key,
+      tls = hop.tls, opts = opts,
       reader = body.reader(wire.stream, kind, length, opts.idle_timeout),
       decoder = decoder_for(head, hop.offered, opts),
       reusable = persists(head, kind) and not hop.closes,
@@ -70,7 +71,7 @@ local function finish(self, well)
       sender:stop()
       well = false
    end
-   if well and self.reusable then pool.put(stream, self.origin, self.opts.tls, self.opts)
+   if well and self.reusable then pool.put(stream, self.origin, self.tls, self.opts)
    else stream:close() end
 end
 

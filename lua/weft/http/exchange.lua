@@ -6,6 +6,7 @@ local core = require "weft.core"
 local net = require "weft.net"
 local pool = require "weft.http.pool"
 local sender = require "weft.http.sender"
+local tls = require "weft.tls"
 local url = require "weft.url"
 
 local exchange = {}
@@ -20,11 +21,8 @@ local idempotent = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 
 -- The one place that opens what the bytes go over.
 local function open(hop, opts)
-   if hop.parts.secure then
-      return nil, "https:// is not available in this version of weft", "tls"
-   end
    local guard <close> = core.deadline(opts.connect_timeout)
-   return net.connect(url.host(hop.parts), hop.parts.port)
+   return net.connect(url.host(hop.parts), hop.parts.port, hop.tls)
 end
 
 -- What this task still has to let go of when it fails, or is cancelled.
@@ -146,14 +144,24 @@ local function may_repeat(hop, code, begun)
       and type(hop.body) ~= "function"
 end
 
+-- On a kept connection: whether that was final, then as on_stream.
+local function on_kept(hop, opts)
+   local stream = pool.take(hop.key, hop.tls)
+   if not stream then return false end
+   local result, message, code, begun = on_stream(stream, hop, opts)
+   return result or not may_repeat(hop, code, begun), result, message, code
+end
+
 --- answer | nil, message, code
 function exchange.run(hop, opts)
-   local stream = pool.take(hop.key, opts.tls)
-   if stream then
-      local result, message, code, begun = on_stream(stream, hop, opts)
-      if result or not may_repeat(hop, code, begun) then return result, message, code end
+   if hop.parts.secure then -- what is verified is part of what a connection is kept for
+      local made, message, code = tls.context(opts.secure)
+      if not made then return nil, message, code end
+      hop.tls = made
    end
-   local message, code
+   local final, result, message, code = on_kept(hop, opts)
+   if final then return result, message, code end
+   local stream
    stream, message, code = open(hop, opts)
    if not stream then return nil, message, code end
    return on_stream(stream, hop, opts)

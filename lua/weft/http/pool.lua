@@ -11,7 +11,7 @@ local function matches(one, key, tls)
    return one.key == key and one.tls == tls
 end
 
---- A connection that is still good, or nil. tls: the same table as when it was put.
+--- A connection that is still good, or nil. tls: the context that it has to be of.
 function pool.take(key, tls)
    for i = #idle, 1, -1 do
       local one = idle[i]
