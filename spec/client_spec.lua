@@ -2,6 +2,7 @@
 -- what no message tells. A raw server shows what was really sent.
 
 local weft = require "weft"
+local certificates = require "spec.certificates"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
 local url = require "weft.url"
@@ -339,6 +340,33 @@ describe("a client that is redirected", function()
       assert.is_nil(url.follow(plain, "wss://a/x").credentials)
       assert.is_nil(url.follow(plain, "ws://a:81/x").credentials)
       assert.equal("ann:x", url.follow(plain, "ws://A:80/y").credentials)
+   end)
+
+   it("is led from plain text to TLS without its secrets, and never back", function()
+      run(function()
+         local seen = weft.channel(2)
+         local app = server.app()
+         app:websocket("/ws", function(ws) seen:send(ws.request) end)
+         local plain = serve(accept)
+         app:websocket("/down", raw.echo, { authorize = function()
+            return nil, 302, { location = raw.url(plain) }
+         end })
+         local _, secure = assert(app:listen("127.0.0.1:0",
+            { tls = certificates.server "good" }))
+         local up = serve(redirect(("wss://localhost:%d/ws"):format(secure)))
+         local opts = { max_redirects = 1, tls = certificates.client(),
+            headers = { Cookie = "a=b", ["X-Plain"] = "plain" } }
+         server.keep(assert(weft.connect(("ws://ann:x@127.0.0.1:%d/"):format(up), opts)))
+         local request = seen:receive(SOON)
+         assert.equal("plain", request.headers["x-plain"])
+         assert.is_nil(request.headers.cookie)
+         assert.is_nil(request.headers.authorization)
+         assert.equal("localhost:" .. secure, request.headers.host)
+         local ws, message, code = weft.connect(("wss://localhost:%d/down"):format(secure), opts)
+         assert.is_nil(ws)
+         assert.equal("refused", code)
+         assert.truthy(message:find("give up TLS", 1, true), message)
+      end)
    end)
 
    it("has its timeout for the whole way", function()
