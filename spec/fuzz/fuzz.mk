@@ -29,6 +29,17 @@ $(BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(CORE) $(BUILD)/flags
 	@echo "cc   $<"
 	$(Q)$(COMPILE) $(FUZZ_LINK) -Ispec/core -o $@ $< $(CORE) $(LDFLAGS) -lcrypto -lz
 
+# src/io whole, on a system that the target itself plays: see kernel.h.
+MOCKED = recv send sendmsg shutdown close connect getsockopt setsockopt accept4 \
+         clock_gettime RAND_bytes wf_batch_new wf_batch_free wf_batch_run
+IO    := $(filter $(BUILD)/obj/io/%,$(OBJECTS))
+
+$(BUILD)/fuzz_connection: spec/fuzz/fuzz_connection.c $(CORE) $(IO) $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "cc   $<"
+	$(Q)$(COMPILE) $(FUZZ_LINK) -Ispec/core -o $@ $< $(CORE) $(IO) $(LDFLAGS) \
+	 $(MOCKED:%=-Wl,--wrap=%) $(filter-out -lev,$(LIBS)) -lm
+
 -include $(wildcard $(BUILD)/fuzz_*.d)
 
 .PHONY: fuzz fuzz-replay fuzz-all fuzz-build

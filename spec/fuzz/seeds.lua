@@ -217,6 +217,36 @@ seed("session", char(3), THREES,
 seed("session", char(2), WHOLE,
    "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\0\0\0\0\x03\xe8")
 
+-- -- connection: flags (1: batches, 2: heartbeat, 4: drained, 8: small window, then how many
+-- more connections, 128: raw), programs, for each its habits and program; the script
+
+local function connection(flags, more, programs, script)
+   local parts = { char(flags + 16 * more, #programs - 1) }
+   for _, p in ipairs(programs) do
+      parts[#parts + 1] = char(p[1]) .. string.pack(">s2", p[2]:sub(1, 1023))
+   end
+   seed("connection", table.concat(parts), script)
+end
+
+local RAW, CLIENT, TOPIC, NAPS, PINGS, QUITS, FORGETS, IMPATIENT = 1, 2, 4, 8, 16, 32, 64, 128
+local CALM, SHORT = "", ("\0\20\5\60\1\9\200"):rep(20)
+local ROUGH = ("\30\3\110\0\1\7\15\99\165\4"):rep(12)
+local SCRIPTS = { CALM, SHORT, ROUGH, ROUGH .. "\2\0" .. SHORT, SHORT .. "\254" .. ROUGH, "\255\6" .. SHORT }
+for i, program in ipairs(PROGRAMS) do
+   connection(i % 16, 0, { { 0, program } }, SCRIPTS[i % #SCRIPTS + 1])
+   connection(i % 16, 5 + i % 3, { { i * 4 % 256, program } }, SCRIPTS[i % 5 + 1])
+end
+local TALK = (frame(FIN | TEXT, "a") .. frame(FIN | BINARY, "bcd", true) .. frame(FIN | PING, "e")):rep(4)
+for i, habits in ipairs { 0, TOPIC, NAPS, PINGS, QUITS, FORGETS, IMPATIENT, TOPIC | NAPS, TOPIC | QUITS,
+   NAPS | IMPATIENT, PINGS | IMPATIENT, TOPIC | FORGETS } do
+   connection(1, 7, { { habits, TALK }, { habits | CLIENT, TALK } }, SCRIPTS[i % #SCRIPTS + 1])
+   connection(i % 16, 3, { { habits | RAW, TALK }, { habits | RAW | CLIENT, long(1, 3000, 1, "raw.") },
+      { TOPIC, long(FIN | BINARY, 9000, 0, "news") .. TALK } }, SCRIPTS[i % 4 + 1])
+end
+connection(128, 0, { { 0, "GET / HTTP/1.1\r\n\r\n\x82\x80\0\0\0\0" } }, ROUGH)
+connection(128, 0, { { 0, "GET / HTTP/1.1\r\nbad\r\n\r\n" } }, SHORT)
+connection(128, 0, { { CLIENT, "HTTP/1.1 404 No\r\n\r\n" } }, SHORT)
+
 for target, count in pairs(counts) do
    print(("%s: %d seeds"):format(target, count))
 end
