@@ -2,7 +2,7 @@
 
 FUZZ_CC      ?= clang
 FUZZ_TARGETS := $(patsubst spec/fuzz/fuzz_%.c,%,$(sort $(wildcard spec/fuzz/fuzz_*.c)))
-FUZZ_FLAGS    = -O2 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+FUZZ_FLAGS    = -Wno-cast-qual -O2 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
                 -fsanitize=address,undefined
 # A target's own comparisons teach the fuzzer nothing.
 FUZZ_LINK     = -fsanitize=fuzzer -fno-sanitize-coverage=trace-cmp

@@ -231,17 +231,24 @@ end
 local RAW, CLIENT, TOPIC, NAPS, PINGS, QUITS, FORGETS, IMPATIENT = 1, 2, 4, 8, 16, 32, 64, 128
 local CALM, SHORT = "", ("\0\20\5\60\1\9\200"):rep(20)
 local ROUGH = ("\30\3\110\0\1\7\15\99\165\4"):rep(12)
-local SCRIPTS = { CALM, SHORT, ROUGH, ROUGH .. "\2\0" .. SHORT, SHORT .. "\254" .. ROUGH, "\255\6" .. SHORT }
+local SCRIPTS = {
+   CALM, SHORT, ROUGH, ROUGH .. "\2\0" .. SHORT, SHORT .. "\254" .. ROUGH, "\255\6" .. SHORT,
+}
 for i, program in ipairs(PROGRAMS) do
    connection(i % 16, 0, { { 0, program } }, SCRIPTS[i % #SCRIPTS + 1])
    connection(i % 16, 5 + i % 3, { { i * 4 % 256, program } }, SCRIPTS[i % 5 + 1])
 end
-local TALK = (frame(FIN | TEXT, "a") .. frame(FIN | BINARY, "bcd", true) .. frame(FIN | PING, "e")):rep(4)
-for i, habits in ipairs { 0, TOPIC, NAPS, PINGS, QUITS, FORGETS, IMPATIENT, TOPIC | NAPS, TOPIC | QUITS,
-   NAPS | IMPATIENT, PINGS | IMPATIENT, TOPIC | FORGETS } do
+local TALK = frame(FIN | TEXT, "a") .. frame(FIN | BINARY, "bcd", true) .. frame(FIN | PING, "e")
+TALK = TALK:rep(4)
+for i, habits in ipairs {
+   0, TOPIC, NAPS, PINGS, QUITS, FORGETS, IMPATIENT, TOPIC | NAPS, TOPIC | QUITS,
+   NAPS | IMPATIENT, PINGS | IMPATIENT, TOPIC | FORGETS,
+} do
    connection(1, 7, { { habits, TALK }, { habits | CLIENT, TALK } }, SCRIPTS[i % #SCRIPTS + 1])
-   connection(i % 16, 3, { { habits | RAW, TALK }, { habits | RAW | CLIENT, long(1, 3000, 1, "raw.") },
-      { TOPIC, long(FIN | BINARY, 9000, 0, "news") .. TALK } }, SCRIPTS[i % 4 + 1])
+   connection(i % 16, 3, {
+      { habits | RAW, TALK }, { habits | RAW | CLIENT, long(1, 3000, 1, "raw.") },
+      { TOPIC, long(FIN | BINARY, 9000, 0, "news") .. TALK },
+   }, SCRIPTS[i % 4 + 1])
 end
 connection(128, 0, { { 0, "GET / HTTP/1.1\r\n\r\n\x82\x80\0\0\0\0" } }, ROUGH)
 connection(128, 0, { { 0, "GET / HTTP/1.1\r\nbad\r\n\r\n" } }, SHORT)
