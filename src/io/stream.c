@@ -465,9 +465,15 @@ void wf_stream_finish(wf_stream *s, wf_finish how)
     wf_stream_touch(s);
 }
 
-/* A finishing stream gets its time again as long as its output moves. */
+/* A finishing stream gets its time again as long as its output moves. What the kernel
+ * takes now goes before what is late: it may be this process that slept. */
 static void finish_timer(wf_stream *s)
 {
+    bool sending = s->out.bytes > 0;
+    if (sending)
+        wf_stream_flush(s);
+    if (s->fd < 0 || (sending && s->out.bytes == 0))
+        return;
     double left = s->progress + WF_FINISH_TIMEOUT - s->object.loop->now;
     if (s->out.bytes > 0 && left > 0)
         wf_stream_set_timer(s, left);

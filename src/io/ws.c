@@ -236,16 +236,17 @@ static bool hand_over(wf_ws *ws, const wf_message *m)
     return taken;
 }
 
+/* The task that takes a message may end, and the connection with it. */
 static void deliver(wf_ws *ws)
 {
     const wf_pump *pump = &ws->object.loop->pump;
     wf_message m;
-    while (pump->budget > 0) {
+    while (pump->budget > 0 && !ws->object.dead) {
         if (!ws->reader && !nobody_listens(ws) && !inbox_has_room(ws))
             break;
         if (!pull(ws, &m))
             break;
-        if (nobody_listens(ws) || hand_over(ws, &m))
+        if (nobody_listens(ws) || hand_over(ws, &m) || ws->object.dead)
             continue;
         if (!inbox_put(ws, &m)) {
             fail(ws, WF_CLOSE_INTERNAL, "out of memory");
