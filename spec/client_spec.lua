@@ -384,6 +384,45 @@ describe("a client that is redirected", function()
    end)
 end)
 
+describe("any text", function()
+   -- Pieces that mean something, and bytes that do not; the seed makes it the same each time.
+   local PIECES = { "ws", "wss", "http", "ftp", "://", ":", "/", "//", "..", ".", "@", "zoe", "[",
+      "]", "::1", "%25", "%", "%0d", "%zz", "?", "#", "127.0.0.1", "localhost", "80", "99999", "\0",
+      "\r\n", " ", "\xff", ("x"):rep(300) }
+
+   local function text()
+      local parts = {}
+      for i = 1, math.random(0, 9) do parts[i] = PIECES[math.random(#PIECES)] end
+      return table.concat(parts)
+   end
+
+   it("is a URL and a Location or is not, and raises nothing", function()
+      math.randomseed(7)
+      local bases = { url.parse "ws://zoe:x@h:8080/a/b?q", url.parse "wss://[::1]" }
+      local good = 0
+      for _ = 1, raw.rounds(20000, 300) do
+         local t = text()
+         local parts, why = url.parse(t)
+         assert(parts or type(why) == "string", t)
+         assert(#url.show(t) <= 203 + #"***@")
+         for _, base in ipairs(bases) do
+            local to, shown = url.follow(base, t)
+            assert(type(shown) == "string")
+            if to then
+               good = good + 1
+               local head = url.target(to) .. url.host_field(to)
+               assert(not head:find "[%c ]", t)
+               assert(to.secure or not base.secure)
+               assert(not to.credentials or url.same_origin(base, to)
+                  or t:find("@", 1, true), t)
+            end
+         end
+      end
+      assert(good > raw.rounds(1000, 20), good)
+      math.randomseed()
+   end)
+end)
+
 describe("a client", function()
    it("names what the server took that it had not offered", function()
       run(function()
