@@ -41,6 +41,16 @@ enum wf_error {
 #define WF_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define WF_LIKELY(x) __builtin_expect(!!(x), 1)
 #define WF_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* A function with a variant for wider vectors than every machine of its kind has; who
+ * calls it asks WF_HAS_WIDE first. Where there is no such thing both are plain. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WF_WIDE __attribute__((target("avx2")))
+#define WF_HAS_WIDE __builtin_cpu_supports("avx2")
+#else
+#define WF_WIDE
+#define WF_HAS_WIDE false
+#endif
+#define WF_INLINE static inline __attribute__((always_inline))
 #define WF_CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 WF_HIDDEN_BEGIN

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define WIDE_MIN 256 /* bytes: below, asking costs what it saves */
+
 /* May stand at any address and over any type. */
 typedef uint64_t vec32 __attribute__((vector_size(32), aligned(1), may_alias));
 
@@ -34,7 +36,7 @@ static inline uint64_t key_word(const uint8_t key[4], size_t phase)
 }
 
 /* dst is src, or does not overlap it. */
-static inline void mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t k)
+WF_INLINE void mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t k)
 {
     const vec32 kv = { k, k, k, k };
     size_t i = 0;
@@ -50,13 +52,35 @@ static inline void mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint
         dst[i] = src[i] ^ OCTET0(k);
 }
 
+/* Apart, so that short payloads do not pay for its registers. */
+static WF_WIDE void mask_wide(uint8_t *dst, const uint8_t *src, size_t n,
+                              const uint8_t key[4], size_t phase)
+{
+    mask_through(dst, src, n, key_word(key, phase));
+}
+
+static __attribute__((noinline)) void
+mask_long(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t key[4], size_t phase)
+{
+    if (WF_HAS_WIDE)
+        mask_wide(dst, src, n, key, phase);
+    else
+        mask_through(dst, src, n, key_word(key, phase));
+}
+
 void wf_mask(uint8_t *p, size_t n, const uint8_t key[4], size_t phase)
 {
-    mask_through(p, p, n, key_word(key, phase));
+    if (n >= WIDE_MIN)
+        mask_long(p, p, n, key, phase);
+    else
+        mask_through(p, p, n, key_word(key, phase));
 }
 
 void wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
                   const uint8_t key[4], size_t phase)
 {
-    mask_through(dst, src, n, key_word(key, phase));
+    if (n >= WIDE_MIN)
+        mask_long(dst, src, n, key, phase);
+    else
+        mask_through(dst, src, n, key_word(key, phase));
 }

@@ -1,5 +1,5 @@
 /*
- * utf8: the streaming validator. Runs of ASCII go by machine words; the rest
+ * utf8: the streaming validator. Runs of ASCII go by vectors or words; the rest
  * goes through an automaton whose whole transition is one load and one shift,
  * so it has no branch that mixed text could mispredict. Pure; base.h only.
  */
@@ -70,6 +70,34 @@ static inline bool ascii32(const uint8_t *p)
     return ((word(p) | word(p + 8) | word(p + 16) | word(p + 24)) & high_bits) == 0;
 }
 
+typedef uint64_t vec32 __attribute__((vector_size(32), aligned(1), may_alias));
+
+#define RUN 128  /* bytes that the vectors take at once */
+#define LONG 512 /* bytes from which on looking for runs pays */
+
+/* How many bytes from p are ASCII, counted in whole runs. */
+WF_INLINE size_t ascii_through(const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= RUN; i += RUN) {
+        const vec32 *v = (const vec32 *)(p + i);
+        vec32 any = v[0] | v[1] | v[2] | v[3];
+        if ((any[0] | any[1] | any[2] | any[3]) & high_bits)
+            break;
+    }
+    return i;
+}
+
+static WF_WIDE size_t ascii_wide(const uint8_t *p, size_t n)
+{
+    return ascii_through(p, n);
+}
+
+static size_t ascii_runs(const uint8_t *p, size_t n)
+{
+    return WF_HAS_WIDE ? ascii_wide(p, n) : ascii_through(p, n);
+}
+
 /* The upper bits of the returned value are junk from the row: mask when done.
  * `& 63` costs nothing, the processor's own shift counts modulo 64. */
 static inline uint64_t step(uint64_t s, uint8_t byte)
@@ -95,19 +123,45 @@ static inline uint64_t steps32(uint64_t s, const uint8_t *p)
     return s & 63;
 }
 
-bool wf_utf8_feed(wf_utf8_state *state, const uint8_t *p, size_t n)
+static inline uint64_t feed(uint64_t s, const uint8_t *p, size_t n)
 {
-    uint64_t s = *state;
     for (; n >= 32; p += 32, n -= 32) {
         if (s == START && ascii32(p))
             continue;
         s = steps32(s, p);
         if (WF_UNLIKELY(s == BAD))
-            return false;
+            return BAD;
     }
     for (; n >= 8 && s == START && (word(p) & high_bits) == 0; p += 8, n -= 8)
         ;
-    s = steps(s, p, n);
+    return steps(s, p, n);
+}
+
+/* Runs of ASCII are skipped; where there is none it goes on by pieces. Apart, so that
+ * short texts do not pay for its registers. */
+static __attribute__((noinline)) bool feed_long(wf_utf8_state *state, const uint8_t *p,
+                                                size_t n)
+{
+    uint64_t s = *state;
+    while (n >= LONG && s != BAD) {
+        size_t k = s == START ? ascii_runs(p, n) : 0;
+        if (k == 0) {
+            k = LONG / 2;
+            s = feed(s, p, k);
+        }
+        p += k;
+        n -= k;
+    }
+    s = feed(s, p, n);
+    *state = (wf_utf8_state)s;
+    return s != BAD;
+}
+
+bool wf_utf8_feed(wf_utf8_state *state, const uint8_t *p, size_t n)
+{
+    if (n >= LONG)
+        return feed_long(state, p, n);
+    uint64_t s = feed(*state, p, n);
     *state = (wf_utf8_state)s;
     return s != BAD;
 }
