@@ -4,6 +4,8 @@
 #ifndef WF_BIND_COMPAT_H
 #define WF_BIND_COMPAT_H
 
+#include <stdbool.h>
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -22,14 +24,35 @@ static inline int wf_close_thread(lua_State *co, lua_State *from)
 #endif
 }
 
-/* Lets kib more be allocated before the collector's next step: a step backwards. */
-static inline void wf_gc_grant(lua_State *L, int kib)
+#define WF_GC_SHARE_MAX 900 /* percent: what 5.4 has room for, less than a thousand */
+
+/* Collects by generations: the nursery and the growth until all is collected, both in
+ * percent of the heap. False: the mode was the other one, and is so again. Lua 5.5 has
+ * paces of its own and is left alone. [-0, +0, m] */
+static inline bool wf_gc_generations(lua_State *L, int minor, int major)
 {
 #if LUA_VERSION_NUM == 504
-    lua_gc(L, LUA_GCSTEP, -kib);
+    if (lua_gc(L, LUA_GCGEN, minor, major) == LUA_GCGEN)
+        return true;
+    lua_gc(L, LUA_GCINC, 0, 0, 0);
 #else
-    (void)L, (void)kib; /* a step of 5.5 goes forward only */
+    (void)L, (void)minor, (void)major;
 #endif
+    return false;
+}
+
+/* Collects in increments, and waits until the heap is `pause` percent of what it was.
+ * False: as above. [-0, +0, m] */
+static inline bool wf_gc_increments(lua_State *L, int pause)
+{
+#if LUA_VERSION_NUM == 504
+    if (lua_gc(L, LUA_GCINC, pause, 0, 0) == LUA_GCINC)
+        return true;
+    lua_gc(L, LUA_GCGEN, 0, 0);
+#else
+    (void)L, (void)pause;
+#endif
+    return false;
 }
 
 #endif

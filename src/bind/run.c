@@ -5,21 +5,39 @@
 #include "bind/task_private.h"
 
 /*
- * Lua collects when its heap has grown by a share of itself: a small server's heap
- * does so with every few messages, and is traversed each time. So after each
- * collection a small heap is granted as much garbage more as the messages made
- * since the last one, up to a bound. [-0, +0, -]
+ * Lua paces its collector by shares of the heap, and a small server's heap is the size
+ * of a few messages: of 16 KiB, say. `lua` collects by generations, and would then find
+ * the heap doubled and collect all of it every time. So the shares are set by what they
+ * come to: a nursery that stays in the cache, and some megabytes before all is looked
+ * through. A heap that is big needs none of this, and gets Lua's own shares back.
  */
+#define NURSERY 96        /* KiB */
+#define GARBAGE (4 << 10) /* KiB that may gather beyond the nursery */
+
+static int share_of(int kib, int heap, int least)
+{
+    return WF_MIN(WF_MAX(least, (int)(100LL * kib / heap)), WF_GC_SHARE_MAX);
+}
+
+/* A script that has changed the mode meanwhile has it its way. [-0, +0, m] */
+static void set_pace(lua_State *L, wf_state *st, int heap)
+{
+    st->paced = heap;
+    int minor = WF_MIN(share_of(NURSERY, heap, 20), 100); /* Lua's own: 20 and 100 */
+    int major = share_of(GARBAGE, heap, 100);
+    if (st->generational)
+        st->generational = wf_gc_generations(L, minor, major);
+    else
+        st->generational = !wf_gc_increments(L, 100 + major);
+}
+
 static void pace_collector(lua_State *L, wf_state *st)
 {
-    int heap = lua_gc(L, LUA_GCCOUNT); /* KiB */
-    if (heap < st->heap && heap / 4 < st->garbage) {
-        int made = (int)WF_MIN(2 * st->loop->received / 1024, (size_t)st->garbage);
-        if (made > 0)
-            wf_gc_grant(L, made);
-        st->loop->received = 0;
-    }
+    int heap = lua_gc(L, LUA_GCCOUNT) + 1; /* KiB */
+    bool collected = heap < st->heap;
     st->heap = heap;
+    if (st->paced == 0 || (collected && (heap / 2 > st->paced || heap < st->paced / 2)))
+        set_pace(L, st, heap);
 }
 
 bool wf_run_turn(lua_State *L, wf_state *st)
@@ -121,21 +139,8 @@ static int l_run(lua_State *L)
     return leave_run(L, main);
 }
 
-/* set_garbage(bytes) -> what it was; 0: leave the collector alone */
-static int l_set_garbage(lua_State *L)
-{
-    wf_state *st = wf_state_of(L);
-    lua_Integer bytes = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, bytes >= 0 && bytes <= 1 << 30, 1,
-                  "0 to 1 GiB of garbage, in bytes");
-    lua_pushinteger(L, (lua_Integer)st->garbage * 1024);
-    st->garbage = (int)(bytes / 1024);
-    return 1;
-}
-
 static const luaL_Reg functions[] = {
     { "run", l_run },
-    { "set_garbage", l_set_garbage },
     { NULL, NULL },
 };
 

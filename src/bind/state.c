@@ -9,7 +9,6 @@
 #include "io/stream.h"
 
 #define VERSION "0.1.0"
-#define GARBAGE (4 << 10) /* KiB that may gather in a small heap */
 
 __attribute__((visibility("default"))) int luaopen_weft_core(lua_State *L);
 
@@ -273,7 +272,8 @@ static void push_codes(lua_State *L)
 static void push_state(lua_State *L)
 {
     wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);
-    *st = (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF, .garbage = GARBAGE };
+    *st =
+        (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF, .generational = true };
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_state);
     lua_setfield(L, -2, "__gc");

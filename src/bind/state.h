@@ -40,7 +40,8 @@ typedef struct wf_state {
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
     int cancelled;           /* registry: what task:cancel() raises */
-    int heap, garbage;       /* KiB, for the collector's pace: see task.c */
+    bool generational;       /* the collector's mode, and */
+    int heap, paced;         /* KiB: the heap, and what its pace was set for: run.c */
     const char *text;        /* the last long text received, kept in */
     int text_ref;            /* the registry */
     struct {

@@ -63,7 +63,6 @@ static int receive_step(lua_State *L, lua_KContext iterator, bool first)
     enum wf_error e = ws ? wf_ws_receive(ws, &m) : WF_CLOSED;
     if (e == WF_OK) {
         wf_message_push(L, &m);
-        ws->object.loop->received += m.len;
         wf_ws_received(ws, &m);
         return 2;
     }

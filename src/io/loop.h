@@ -101,7 +101,6 @@ struct wf_loop {
     unsigned handshakes; /* of TLS that may still be worked on in this turn */
     bool turning;        /* inside a turn */
     double now;          /* wf_time() of this turn */
-    size_t received;     /* bytes of messages handed out, for who paces a collector */
     unsigned forks;      /* of the process, when the loop was made */
 };
 
