@@ -3,6 +3,7 @@
 -- real ones.
 
 local weft = require "weft"
+local date = require "weft.date"
 local reconnect = require "weft.reconnect"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
@@ -178,6 +179,20 @@ describe("weft.reconnect", function()
                local url = serve(status(503, "Retry-After: " .. field .. "\r\n"), closing(1000))
                drive(url, { min_delay = 1, max_delay = 20 })
                assert.same({ delay }, clock.slept)
+            end)
+         end
+      end)
+   end)
+
+   it("takes a date in Retry-After, too", function()
+      run(function()
+         for ahead, bounds in pairs { [50] = { 30, 50 }, [5000] = { 100, 100 } } do
+            with_clock(0, function(clock)
+               local url = serve(function(c)
+                  status(503, "Retry-After: " .. date.format(os.time() + ahead) .. "\r\n")(c)
+               end, closing(1000))
+               drive(url, { min_delay = 1, max_delay = 100 })
+               assert.is_true(clock.slept[1] >= bounds[1] and clock.slept[1] <= bounds[2])
             end)
          end
       end)

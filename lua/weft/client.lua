@@ -18,12 +18,6 @@ for name in ([[host upgrade connection sec-websocket-key sec-websocket-version
    sec-websocket-protocol sec-websocket-extensions sec-websocket-accept
    content-length transfer-encoding]]):gmatch("%S+") do forbidden[name] = true end
 
--- Fields that another origin must not learn (RFC 9110 15.4).
-local secret = { authorization = true, cookie = true, ["proxy-authorization"] = true }
-
--- RFC 9110 15.4: the answers that say where else to ask. The request is a GET anyway.
-local redirecting = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
-
 local function request_head(parts, key, fields, opts)
    local basic = not fields.authorized and url.basic(parts)
    return table.concat {
@@ -95,7 +89,7 @@ local function open_and_follow(parts, opts)
    while true do
       local ws, message, code, answer = open(parts, fields, opts)
       if ws then return ws end
-      if not answer or not redirecting[answer.status] then
+      if not answer or not url.redirecting[answer.status] then
          return nil, trail .. message, code, answer
       end
       local target, shown = next_hop(parts, answer, left, opts)
@@ -118,7 +112,7 @@ local function compile_fields(opts, where, level)
    local public, authorized = {}, false
    opts.fields = { lines = response.lines(opts.headers or {}, forbidden, where, level + 1) }
    for name, value in pairs(opts.headers or {}) do
-      if not secret[name:lower()] then public[name] = value end
+      if not url.secret[name:lower()] then public[name] = value end
       authorized = authorized or name:lower() == "authorization"
    end
    opts.fields.authorized = authorized

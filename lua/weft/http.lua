@@ -23,10 +23,6 @@ local of_body = { ["content-type"] = true, ["content-length"] = true, ["content-
    ["content-language"] = true, ["content-location"] = true, trailer = true, expect = true,
    digest = true, ["content-digest"] = true, ["last-modified"] = true }
 
--- What another origin must not get (RFC 9110 15.4).
-local secret = { authorization = true, cookie = true, ["proxy-authorization"] = true,
-   host = true }
-
 local DROP = 64 << 10 -- of a redirect's body, so that its connection can be kept
 
 -- The user's fields by lower-case name; response.lines has judged them.
@@ -110,8 +106,6 @@ end
 
 -- -- redirects (RFC 9110 15.4) ------------------------------------------------------
 
-local redirecting = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
-
 local function without(fields, set)
    local rest = {}
    for name, value in pairs(fields) do
@@ -137,7 +131,7 @@ local function redirect(request, result)
 end
 
 local function leads_elsewhere(result)
-   return redirecting[result.status] and result.head:count("location") == 1
+   return url.redirecting[result.status] and result.head:count("location") == 1
 end
 
 -- The next request and its URL; false: the answer is to be taken as it is; nil and why.
@@ -151,7 +145,7 @@ local function follow(request, hop, result, left, opts)
       return nil, ("to %s, over max_redirects (%d)"):format(why, opts.max_redirects)
    end
    if not url.same_origin(hop.parts, parts) then
-      next_request.fields = without(next_request.fields, secret)
+      next_request.fields = without(next_request.fields, url.secret)
    end
    return next_request, parts
 end

@@ -132,7 +132,7 @@ function weft.connect(url, opts) end
 --- `for ws in weft.reconnect(url, opts) do ... end`: a fresh connection for each turn of the
 --- loop. When the body is left its connection is closed; after a pause the next turn begins.
 --- The pause is a random time between `min_delay` and a ceiling that doubles with each failure up
---- to `max_delay` (full jitter), or what the server's Retry-After asks for, up to `max_delay`.
+--- to `max_delay` (full jitter), or what the server's Retry-After (seconds or a date) asks for, up to `max_delay`.
 ---
 --- The loop ends by `break`, `return`, an error, `task:cancel` or an enclosing `weft.deadline`;
 --- after `max_attempts`; and by what `stop_on` lists: unless it is given, the close codes 1000,

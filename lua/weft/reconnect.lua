@@ -3,6 +3,7 @@
 
 local client = require "weft.client"
 local core = require "weft.core"
+local date = require "weft.date"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local url = require "weft.url"
@@ -54,10 +55,12 @@ local function why_failed(message, code, answer)
    return { message = message, code = code, status = status, answer = answer }
 end
 
--- RFC 9110 10.2.3, in its form of seconds; 0: nothing was said.
+-- RFC 9110 10.2.3: seconds, or a date; 0: nothing was said.
 local function retry_after(why)
-   local field = why.answer and why.answer:header("retry-after")
-   return field and #field < 9 and field:find("^%d+$") and tonumber(field) or 0
+   local field = why.answer and why.answer:header("retry-after") or ""
+   if #field < 9 and field:find("^%d+$") then return tonumber(field) end
+   local time = date.parse(field)
+   return time and time - os.time() or 0
 end
 
 -- Full jitter: anywhere between the floor and a ceiling that doubles with each failure, so

@@ -7,6 +7,13 @@ local url = {}
 
 local MOST_SHOWN = 200
 
+--- The statuses that say where else to ask (RFC 9110 15.4).
+url.redirecting = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+--- The fields of a request that another origin must not get (RFC 9110 15.4), in lower case.
+url.secret = { authorization = true, cookie = true, ["proxy-authorization"] = true,
+   host = true }
+
 -- What a client speaks: its schemes, and which of them those of a Location stand for. A
 -- WebSocket is opened by an HTTP request, so there a Location may name either.
 url.websocket = { own = { ws = true, wss = true }, names = "ws or wss",
