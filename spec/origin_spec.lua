@@ -2,6 +2,7 @@
 -- which may wait for whatever it has to ask.
 
 local weft = require "weft"
+local process = require "spec.process"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
 
@@ -135,6 +136,65 @@ describe("origins", function()
          assert.truthy(message:find('option "origins" must hold', 1, true), message)
       end)
    end
+end)
+
+-- A page that tries each of these addresses, and so does a frame of its without an origin.
+local PAGE = [[<!doctype html><title>origins</title><script>
+const tries = { own: "127.0.0.1:PORT/own", other: "localhost:PORT/own",
+   listed: "localhost:PORT/listed", null: "127.0.0.1:PORT/null" };
+const attempt = (address) => new Promise((done) => {
+   const ws = new WebSocket("ws://" + address);
+   ws.onmessage = (event) => { done("open " + event.data); ws.close(); };
+   ws.onerror = () => done("refused");
+});
+async function run() {
+   const results = [];
+   for (const name in tries) results.push(name + ": " + await attempt(tries[name]));
+   return results.join("\n");
+}
+onmessage = async (event) => {
+   const all = await run() + "\nin the frame\n" + event.data;
+   await fetch("/report", { method: "POST", body: all });
+   document.title = "done";
+};
+const shared = "const tries = " + JSON.stringify(tries) + "; const attempt = " + attempt
+   + "; " + run + "; run().then((r) => parent.postMessage(r, '*'));";
+onload = () => {
+   const frame = document.createElement("iframe");
+   frame.sandbox = "allow-scripts";
+   frame.srcdoc = "<script>" + shared + "</" + "script>";
+   document.body.append(frame);
+};
+</script><body>]]
+
+describe("origins of a real browser", function()
+   it("are what the option means", function()
+      run(function()
+         local app, report, port = server.app(), weft.channel(1), nil
+         local function origin_back(ws) ws:send(ws.request:header "origin") ws:receive() end
+         app:get("/", function()
+            return 200, { ["content-type"] = "text/html" }, (PAGE:gsub("PORT", port))
+         end)
+         app:post("/report", function(req)
+            report:send((assert(req:body())))
+            return 204
+         end)
+         port = select(2, assert(app:listen "127.0.0.1:0"))
+         local page = "http://127.0.0.1:" .. port
+         app:websocket("/own", origin_back)
+         app:websocket("/listed", origin_back, { origins = { page } })
+         app:websocket("/null", origin_back, { origins = { "null" } })
+         local browser = process.start({ "node", "spec/browser/origin.mjs", page .. "/" },
+            { foreign = true, limit = 120 })
+         local text, message = report:receive(100)
+         weft.sleep(0) -- the turn after the report: its answer has left
+         local said = browser:finish()
+         assert.equal("", said)
+         assert.equal(table.concat({ "own: open " .. page, "other: refused",
+            "listed: open " .. page, "null: open " .. page, "in the frame", "own: refused",
+            "other: refused", "listed: refused", "null: open null" }, "\n"), text, message)
+      end, 120)
+   end)
 end)
 
 describe("protocols", function()
