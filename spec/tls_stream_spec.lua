@@ -1,0 +1,432 @@
+-- TLS on plain streams: tls:// listeners and dials, starttls in both roles, the goodbye,
+-- what is cut off, and what a slow or malicious peer gets.
+
+local weft = require "weft"
+local certificates = require "spec.certificates"
+local server = require "spec.helper_server"
+
+local run, keep = server.run, server.keep
+local trusting, showing = certificates.client, certificates.server
+
+local HOSTILE = os.getenv "WEFT_HOSTILE_GC"
+
+-- Two connected streams without TLS: who dialled, who accepted.
+local function pair()
+   local listener = keep(assert(weft.listen "127.0.0.1:0"))
+   local _, port = listener:getsockname()
+   local accepting = weft.spawn(function() return assert(listener:accept()) end)
+   local client = keep(assert(weft.dial("127.0.0.1:" .. port)))
+   return client, keep(accepting:join()), port
+end
+
+local CLIENT = { server_name = "localhost" }
+
+-- The same with TLS on both.
+local function secure_pair(more)
+   local client, accepted, port = pair()
+   local shaking = weft.spawn(function() return accepted:starttls(showing("good", more)) end)
+   assert(client:starttls(trusting(CLIENT)))
+   assert(shaking:join())
+   return client, accepted, port
+end
+
+-- A tls:// listener that hands each stream to f in a task of its own; its port.
+local function listening(f, tls)
+   local listener = keep(assert(weft.listen("tls://127.0.0.1:0", { tls = tls or showing "good" })))
+   local _, port = listener:getsockname()
+   weft.spawn(function()
+      for stream in listener:each() do
+         weft.spawn(function()
+            f(stream)
+            stream:close()
+         end)
+      end
+   end)
+   return port
+end
+
+local function dial(port, more)
+   return weft.dial("tls://localhost:" .. port, { tls = trusting(more) })
+end
+
+local function bytes(n)
+   local parts = {}
+   for i = 1, n // 8 + 1 do parts[i] = ("%07d,"):format(i) end
+   return table.concat(parts):sub(1, n)
+end
+
+local function eventually(what)
+   for _ = 1, 1000 do
+      if what() then return end
+      weft.sleep(0.01)
+   end
+   error("it did not happen", 2)
+end
+
+-- Passes on what `from` says, byte by byte, as `change` would have it.
+local function pass(from, to, change)
+   local n = 0
+   for byte in function() return from:receive(1) end do
+      n = n + 1
+      if not to:send(change and change(byte, n) or byte) then break end
+   end
+   to:shutdown "send"
+end
+
+-- A way to the port that knows nothing of TLS: its port, and what cuts it.
+local function proxy(port, change)
+   local listener = keep(assert(weft.listen "127.0.0.1:0"))
+   local _, own = listener:getsockname()
+   local near, far
+   weft.spawn(function()
+      near = keep(assert(listener:accept()))
+      far = keep(assert(weft.dial("127.0.0.1:" .. port)))
+      weft.spawn(pass, far, near)
+      pass(near, far, change)
+   end)
+   return own, function()
+      far:close()
+      near:close()
+   end
+end
+
+describe("a tls:// stream", function()
+   it("is used as any other", function()
+      run(function()
+         local port = listening(function(stream)
+            local line = stream:receive "*l"
+            stream:send(line:upper() .. "\n" .. tostring(stream:tls().version))
+         end)
+         local stream = keep(assert(dial(port)))
+         assert(stream:send "hello\n")
+         assert.equal("HELLO\nTLSv1.3", stream:receive "*a")
+      end)
+   end)
+
+   it("carries megabytes both ways at once, through full buffers", function()
+      run(function()
+         local size = HOSTILE and 1 << 20 or 8 << 20
+         local port = listening(function(stream)
+            local whole = stream:receive(size)
+            stream:send(whole)
+         end)
+         local stream = keep(assert(dial(port)))
+         local data = bytes(size)
+         assert.equal(size, (stream:send(data)))
+         assert.is_true(data == stream:receive "*a")
+      end, 60)
+   end)
+
+   it("that nobody reads holds its sender up, and loses nothing", function()
+      run(function()
+         local size = HOSTILE and 1 << 20 or 8 << 20
+         local data, sent = bytes(size), 0
+         local go = weft.channel()
+         local port = listening(function(stream)
+            go:receive()
+            assert(stream:receive(size) == data)
+            stream:send "whole"
+         end)
+         local stream = keep(assert(dial(port)))
+         stream:setoption("send-buffer-size", 16384)
+         local sending = weft.spawn(function()
+            for at = 1, size, 5000 do
+               assert(stream:send(data, at, math.min(at + 4999, size)))
+               sent = at
+            end
+         end)
+         for _ = 1, 20 do weft.sleep(0.005) end
+         if not HOSTILE then assert.is_true(sent < size - 5000, "it was not held up") end
+         go:send(true)
+         sending:join()
+         assert.equal("whole", stream:receive "*a")
+      end, 60)
+   end)
+
+   it("knows the peer's certificate on both sides", function()
+      run(function()
+         local client, accepted = secure_pair()
+         assert.equal("CN=good", client:tls().peer.subject)
+         assert.is_nil(accepted:tls().peer)
+         assert.is_nil((pair()):tls())
+      end)
+   end)
+end)
+
+describe("the end of a TLS stream", function()
+   it("is said in both directions apart", function()
+      run(function()
+         local client, accepted = secure_pair()
+         assert(client:send "question")
+         assert(client:shutdown "send")
+         assert.equal("question", accepted:receive "*a")
+         assert(accepted:send "answer")
+         accepted:close()
+         assert.equal("answer", client:receive "*a")
+      end)
+   end)
+
+   it("that was not said is told as such, with what had come", function()
+      run(function()
+         local got, message, partial, code
+         local port = listening(function(stream)
+            got, message, partial, code = stream:receive "*a"
+         end)
+         local through, cut = proxy(port)
+         local stream = keep(assert(dial(through)))
+         assert(stream:send "half a sen")
+         eventually(function() return stream:buffered() == 0 end)
+         cut() -- FIN without close_notify, as an attacker would
+         eventually(function() return code end)
+         assert.is_nil(got)
+         assert.truthy(message:find("without close_notify", 1, true), message)
+         assert.equal("half a sen", partial)
+         assert.equal("tls", code)
+      end)
+   end)
+
+   it("is known to the other when a websocket ends, either way", function()
+      run(function()
+         local app = server.app()
+         app:websocket("/", function(ws) ws:receive() end)
+         local _, port = app:listen("127.0.0.1:0", { tls = showing "good" })
+         for i = 1, 2 do
+            local ws = assert(weft.connect(("wss://localhost:%d/"):format(port),
+               { tls = trusting() }))
+            if i == 1 then ws:send "x" ws:receive(10) end
+            ws:close()
+            assert.same({ 1000, "", true }, { ws:closed() })
+         end
+         eventually(function() return app:stats().connections == 0 end)
+      end)
+   end)
+end)
+
+describe("records", function()
+   it("may come byte by byte, as may the handshake", function()
+      run(function()
+         local port = listening(function(stream)
+            stream:send(stream:receive(600))
+         end)
+         local stream = keep(assert(dial((proxy(port)))))
+         local data = bytes(600)
+         assert(stream:send(data))
+         assert.is_true(data == stream:receive "*a")
+      end, 30)
+   end)
+
+   it("that were tampered with end the connection, with what came before", function()
+      run(function()
+         local data, message, partial, code
+         local port = listening(function(stream)
+            data, message, partial, code = stream:receive "*a"
+         end)
+         local through = proxy(port, function(byte, n)
+            return n > 3000 and string.char(byte:byte() ~ 1) or byte
+         end)
+         local stream = keep(assert(dial(through)))
+         for _ = 1, 100 do
+            if code or not stream:send(bytes(100)) then break end
+            weft.sleep(0.001)
+         end
+         eventually(function() return code end)
+         assert.is_nil(data)
+         assert.equal("tls", code, message)
+         assert.equal(bytes(100), partial:sub(1, 100))
+      end, 30)
+   end)
+
+   it("are one at a time, so a reader that has enough leaves the rest", function()
+      run(function()
+         local client, accepted = secure_pair()
+         assert(client:send(bytes(100000)))
+         local parts = {}
+         for i = 1, 100 do parts[i] = accepted:receive(1000) end
+         assert.is_true(table.concat(parts) == bytes(100000))
+      end)
+   end)
+end)
+
+describe("starttls", function()
+   it("lets what was sent before leave in the clear", function()
+      run(function()
+         local client, accepted = pair()
+         local rear = weft.spawn(function()
+            assert.equal("STARTTLS", accepted:receive "*l")
+            assert(accepted:send "220 go on\r\n")
+            assert(accepted:starttls(showing "good"))
+            return accepted:receive "*l"
+         end)
+         assert(client:send "STARTTLS\r\n")
+         assert.equal("220 go on", client:receive "*l")
+         assert(client:starttls(trusting(CLIENT)))
+         assert(client:send "secret\n")
+         assert.equal("secret", (rear:join()))
+      end)
+   end)
+
+   it("takes no command that was smuggled in before it", function()
+      run(function()
+         local client, accepted = pair()
+         local rear = weft.spawn(function()
+            assert(accepted:receive "*l")
+            return accepted:starttls(showing "good")
+         end)
+         assert(client:send "STARTTLS\r\nRCPT TO: <x>\r\n")
+         local ok, message, code = rear:join()
+         assert.is_nil(ok)
+         assert.equal("tls", code, message)
+      end)
+   end)
+
+   it("takes a handshake that had come already", function()
+      run(function()
+         local client, accepted = pair()
+         local rear = weft.spawn(function()
+            assert.equal("PROXY x", accepted:receive "*l")
+            for _ = 1, 3 do weft.sleep(0.01) end
+            return accepted:starttls(showing "good")
+         end)
+         assert(client:send "PROXY x\r\n")
+         assert(client:starttls(trusting(CLIENT)))
+         assert.is_true(rear:join())
+      end)
+   end)
+
+   it("ends in its time, and leaves a stream to be closed", function()
+      run(function()
+         local client, accepted = pair()
+         local ok, message, code = accepted:starttls(showing("good", { handshake_timeout = 0.1 }))
+         assert.is_nil(ok)
+         assert.equal("timeout", code, message)
+         accepted:close()
+         assert.is_nil((client:receive "*l"))
+      end)
+   end)
+
+   it("can be cancelled", function()
+      run(function()
+         local _, accepted = pair()
+         local task = weft.spawn(function() accepted:starttls(showing "good") end)
+         weft.sleep(0.01)
+         task:cancel()
+         local _, _, code = task:join()
+         assert.equal("cancelled", code)
+         accepted:close()
+      end)
+   end)
+
+   it("survives the stream being closed meanwhile, and the peer's going", function()
+      run(function()
+         local client, accepted = pair()
+         local task = weft.spawn(function() return accepted:starttls(showing "good") end)
+         weft.sleep(0.01)
+         accepted:close()
+         local ok, _, code = task:join()
+         assert.is_nil(ok)
+         assert.equal("closed", code)
+         local other, gone = pair()
+         task = weft.spawn(function() return gone:starttls(showing "good") end)
+         other:close()
+         ok, _, code = task:join()
+         assert.is_nil(ok)
+         assert.equal("tls", code)
+         client:close()
+      end)
+   end)
+
+   it("says who it verifies, and what went wrong", function()
+      run(function()
+         local client, accepted = pair()
+         weft.spawn(function() accepted:starttls(showing "wrong") end)
+         local ok, message, code = client:starttls(trusting(CLIENT))
+         assert.is_nil(ok)
+         assert.equal("tls", code)
+         assert.truthy(message:find(
+            "stream:starttls: TLS with localhost: its certificate is for another",
+            1, true), message)
+      end)
+   end)
+
+   it("has a role, guessed or given", function()
+      run(function()
+         local client, accepted = pair()
+         local rear = weft.spawn(function()
+            return accepted:starttls(assert(weft.tls(showing "good", "server")))
+         end)
+         local tls = { verify = false, cert = certificates.path "alice.pem",
+            key = certificates.path "alice.key" }
+         assert(client:starttls(tls, "client"))
+         assert(rear:join())
+      end)
+   end)
+
+   local misuse = {
+      { function() (pair()):starttls "x" end, "the options must be a table" },
+      { function() (pair()):starttls({}, "x") end, "the role must be" },
+      { function() (pair()):starttls {} end, "needs server_name, the host to verify" },
+      { function() (pair()):starttls({}, "server") end, "needs a certificate (cert)" },
+      { function() secure_pair():starttls(CLIENT) end, "this stream has TLS already" },
+   }
+   for i, row in ipairs(misuse) do
+      it("blames the caller for misuse, row " .. i, function()
+         run(function()
+            local ok, message = pcall(row[1])
+            assert.is_false(ok)
+            assert.truthy(message:find(row[2], 1, true), message)
+         end)
+      end)
+   end
+end)
+
+describe("a tls:// listener", function()
+   it("ends handshakes that do not come to an end", function()
+      run(function()
+         local message, code
+         local port = listening(function(stream)
+            local _
+            _, message, _, code = stream:receive(1)
+         end, showing("good", { handshake_timeout = 0.1 }))
+         local silent = server.dial(port)
+         eventually(function() return code end)
+         assert.equal("timeout", code, message)
+         assert.is_true(silent:is_over())
+         keep(assert(dial(port)))
+      end)
+   end)
+
+   it("tells its stream's user that the peer speaks no TLS", function()
+      run(function()
+         local message, code
+         local port = listening(function(stream)
+            local _
+            _, message, _, code = stream:receive "*l"
+         end)
+         server.dial(port):send "GET / HTTP/1.1\r\n\r\n"
+         eventually(function() return code end)
+         assert.equal("tls", code, message)
+      end)
+   end)
+
+   it("sends what was sent before the handshake was done, when it is", function()
+      run(function()
+         local port = listening(function(stream)
+            assert(stream:send "welcome")
+            stream:receive "*a"
+         end)
+         local stream = keep(assert(dial(port)))
+         assert.equal("welcome", stream:receive(7))
+         stream:shutdown "send"
+      end)
+   end)
+
+   it("shows a reloaded certificate", function()
+      run(function()
+         local tls = assert(weft.tls(showing "good", "server"))
+         local port = listening(function(stream) stream:receive "*a" end, tls)
+         keep(assert(dial(port)))
+         assert.is_true(tls:reload())
+         keep(assert(dial(port)))
+      end)
+   end)
+end)
