@@ -3,6 +3,7 @@
 
 local weft = require "weft"
 local json = require "cjson"
+local certificates = require "spec.certificates"
 local process = require "spec.process"
 
 local PEERS = {
@@ -17,6 +18,16 @@ local PEERS = {
       server = { "node", "spec/peers/echo_server.mjs" },
    },
 }
+
+-- Each once more over TLS. The children find the certificates in their environment, under
+-- these names: ours, Python's, and node's.
+for i = 1, #PEERS do
+   local peer = { tls = certificates.client(), name = PEERS[i].name .. " over TLS",
+      client = PEERS[i].client, server = PEERS[i].server }
+   peer.env = { TLS_CERT = certificates.path "good.pem", TLS_KEY = certificates.path "good.key",
+      SSL_CERT_FILE = peer.tls.ca, NODE_EXTRA_CA_CERTS = peer.tls.ca }
+   table.insert(PEERS, peer)
+end
 
 -- What client.py and client.mjs run.
 local CASES = {
@@ -70,10 +81,12 @@ for _, peer in ipairs(PEERS) do
       local results, ended, said, status
 
       lazy_setup(function()
-         local server = process.start(process.script "spec/peers/weft_echo.lua", { limit = 200 })
+         local server = process.start(process.script "spec/peers/weft_echo.lua",
+            { limit = 200, env = peer.env })
          local port = server:wait_for "^port (%d+)"
          local client = process.start({ peer.client[1], peer.client[2],
-            "ws://127.0.0.1:" .. port .. "/echo" }, { foreign = true, limit = 180 })
+            (peer.tls and "wss" or "ws") .. "://127.0.0.1:" .. port .. "/echo" },
+            { foreign = true, limit = 180, env = peer.env })
          local lines, faults = decode((client:finish()))
          results = by("name", lines)
          local rest
@@ -117,7 +130,7 @@ for _, peer in ipairs(PEERS) do
       local server, ports
 
       lazy_setup(function()
-         server = process.start(peer.server, { foreign = true, limit = 200 })
+         server = process.start(peer.server, { foreign = true, limit = 200, env = peer.env })
          ports = json.decode((server:wait_for "^(.*port.*)$"))
       end)
 
@@ -126,7 +139,14 @@ for _, peer in ipairs(PEERS) do
       end)
 
       local function url(path)
-         return ("ws://127.0.0.1:%d%s"):format(ports.port, path or "/")
+         return ("%s://127.0.0.1:%d%s"):format(peer.tls and "wss" or "ws", ports.port, path or "/")
+      end
+
+      -- A client's options, with TLS where that is spoken.
+      local function with(options)
+         options = options or {}
+         options.tls = peer.tls
+         return options
       end
 
       -- Runs f(ws) on a fresh connection, then closes it. What the server saw of the end is
@@ -134,7 +154,7 @@ for _, peer in ipairs(PEERS) do
       local function connected(f, address, options)
          local opened
          local ok, why = pcall(weft.run, weft.deadline, 20, function()
-            local ws <close> = assert(weft.connect(address or url(), options))
+            local ws <close> = assert(weft.connect(address or url(), with(options)))
             opened = true
             f(ws)
             ws:close()
@@ -278,7 +298,7 @@ for _, peer in ipairs(PEERS) do
             echoes(ws, ("hello "):rep(1000))
             assert(ws:send "!header sec-websocket-extensions")
             assert.equal("(none)", (ws:receive()))
-         end, ("ws://127.0.0.1:%d/"):format(ports.deflate_port))
+         end, (url():gsub(":%d+/", (":%d/"):format(ports.deflate_port))))
       end)
 
       it("closes with codes and reasons", function()

@@ -2,7 +2,16 @@
 // connection that ends. It echoes; a text that begins with "!" is an order. The orders are those of
 // echo_server.py.
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer as createPlain } from "node:http";
+import { createServer as createSecure } from "node:https";
 import { WebSocketServer } from "ws";
+
+// TLS when the environment has a certificate
+const { TLS_CERT, TLS_KEY } = process.env;
+const createServer = () => TLS_CERT
+  ? createSecure({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) })
+  : createPlain();
 
 const orders = {
   close(ws, rest) {
@@ -31,8 +40,9 @@ const orders = {
 
 async function serve(perMessageDeflate) {
   const offered = ["peer.v2", "peer.v1"];
+  const http = createServer();
   const server = new WebSocketServer({
-    host: "127.0.0.1", port: 0, perMessageDeflate,
+    server: http, perMessageDeflate,
     handleProtocols: (protocols) => offered.find((one) => protocols.has(one)) ?? false,
   });
   server.on("connection", (ws, request) => {
@@ -45,8 +55,9 @@ async function serve(perMessageDeflate) {
     ws.on("close", (code, reason) =>
       console.log(JSON.stringify({ path: request.url, code, reason: reason.toString() })));
   });
-  await once(server, "listening");
-  return server.address().port;
+  http.listen(0, "127.0.0.1");
+  await once(http, "listening");
+  return http.address().port;
 }
 
 console.log(JSON.stringify({ port: await serve(false), deflate_port: await serve({ threshold: 0 }) }));

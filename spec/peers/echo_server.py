@@ -4,6 +4,8 @@ The orders are those of echo_server.mjs.
 """
 import asyncio
 import json
+import os
+import ssl
 
 import websockets
 
@@ -65,8 +67,17 @@ async def handle(ws):
     print(json.dumps({"path": ws.path, "code": ws.close_code, "reason": ws.close_reason}), flush=True)
 
 
+def context():
+    """TLS when the environment has a certificate."""
+    if "TLS_CERT" not in os.environ:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
+    return made
+
+
 def serve(compression):
-    return websockets.serve(handle, "127.0.0.1", 0, compression=compression, max_size=None,
+    return websockets.serve(handle, "127.0.0.1", 0, compression=compression, max_size=None, ssl=context(),
                             ping_interval=None, subprotocols=["peer.v2", "peer.v1"])
 
 

@@ -39,7 +39,10 @@ app:websocket("/echo", function(ws)
    io.stdout:write(json.encode(line), "\n"):flush()
 end, { protocols = { "weft.v2", "weft.v1" } })
 
-local _, port = assert(app:listen "127.0.0.1:0")
+-- TLS when the environment has a certificate
+local cert = os.getenv "TLS_CERT"
+local tls = cert and { cert = cert, key = os.getenv "TLS_KEY" } or nil
+local _, port = assert(app:listen("127.0.0.1:0", { tls = tls }))
 io.stdout:write("port ", port, "\n"):flush()
 weft.run(function()
    weft.signal "INT"
