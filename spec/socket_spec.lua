@@ -307,6 +307,23 @@ describe("setoption", function()
       end)
    end)
 
+   it("is what getoption reads", function()
+      run(function()
+         local near = streams()
+         local listener, fresh = keep(pair.listener()), keep(weft.tcp())
+         for _, handle in ipairs { near, listener, fresh } do
+            assert.is_true(handle:setoption("keepalive", true))
+            assert.is_true(handle:getoption "keepalive")
+            assert.is_true(handle:setoption("tcp-keepidle", 77))
+            assert.equal(77, handle:getoption "tcp-keepidle")
+            assert.is_true(handle:getoption "send-buffer-size" > 0)
+            expect_error("unknown option 'x'", handle.getoption, handle, "x")
+            handle:close()
+            is_failure("closed", "closed", handle:getoption "keepalive")
+         end
+      end)
+   end)
+
    it("before the family is known still counts", function()
       run(function()
          local ports = {}

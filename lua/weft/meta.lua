@@ -392,17 +392,25 @@ function tcp:connect(host, port) end
 function tcp:connect_ip(ip, port, timeout) end
 
 --- Sets an option of the socket.
----@param name string "reuseaddr" (set already), "reuseport", "tcp-nodelay", "keepalive", "ipv6-v6only", "send-buffer-size", "recv-buffer-size", "max_receive" (bytes that "*l" and "*a" may gather, default 16777216); an unknown one raises
+---@param name string "reuseaddr" (set already), "reuseport", "tcp-nodelay", "keepalive", "tcp-keepidle", "tcp-keepintvl", "tcp-keepcnt", "ipv6-v6only", "send-buffer-size", "recv-buffer-size", "max_receive" (bytes that "*l" and "*a" may gather, default 16777216); an unknown one raises
 ---@param value boolean|integer
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code
 function tcp:setoption(name, value) end
 
+--- Reads an option of the socket.
+---@param name string as for `setoption`, except "max_receive"
+---@return boolean|integer|nil value
+---@return string? message
+---@return weft.Code? code
+function tcp:getoption(name) end
+
 --- The time that each waiting call on it may take.
 ---@param s? number seconds; nil: no limit
+---@param mode? "t"|"b" default "t": of the call in all; "b", which is LuaSocket's own default: of each wait within it
 ---@return integer one 1, as LuaSocket has it
-function tcp:settimeout(s) end
+function tcp:settimeout(s, mode) end
 
 --- Its own address.
 ---@return string? ip
@@ -442,6 +450,13 @@ function listener:settimeout(s) end
 ---@return weft.Code? code
 function listener:setoption(name, value) end
 
+--- Reads an option of the socket.
+---@param name string as for `setoption`, except "max_receive"
+---@return boolean|integer|nil value
+---@return string? message
+---@return weft.Code? code
+function listener:getoption(name) end
+
 --- Its own address; after port 0 the port it was given.
 ---@return string? ip
 ---@return integer|string port
@@ -468,7 +483,7 @@ local stream = {}
 function stream:send(data, i, j) end
 
 --- Receives, as LuaSocket does.
----@param pattern? "*l"|"*a"|integer a line without its end (the default), everything until the peer ends, or so many bytes
+---@param pattern? "*l"|"*L"|"*a"|integer a line without its end (the default) or with it, everything until the peer ends, or so many bytes
 ---@param prefix? string put before the result; it counts
 ---@return string? data
 ---@return string? message "closed", "timeout" or a sentence
@@ -489,8 +504,9 @@ function stream:buffered() end
 
 --- The time that each waiting call on it may take.
 ---@param s? number seconds; nil: no limit
+---@param mode? "t"|"b" default "t": of the call in all; "b", which is LuaSocket's own default: of each wait within it
 ---@return integer one 1, as LuaSocket has it
-function stream:settimeout(s) end
+function stream:settimeout(s, mode) end
 
 --- Sets an option of the socket; see `weft.tcp:setoption`.
 ---@param name string
@@ -499,6 +515,13 @@ function stream:settimeout(s) end
 ---@return string? message
 ---@return weft.Code? code
 function stream:setoption(name, value) end
+
+--- Reads an option of the socket.
+---@param name string as for `setoption`, except "max_receive"
+---@return boolean|integer|nil value
+---@return string? message
+---@return weft.Code? code
+function stream:getoption(name) end
 
 --- Its own address.
 ---@return string? ip
@@ -565,6 +588,22 @@ function tls:reload() end
 ---@field not_after string "Jan  1 00:00:00 2030 GMT"
 ---@field fingerprint string SHA-256, hexadecimal
 ---@field pem string the certificate itself
+
+--- `require "weft.socket"`: LuaSocket's module "socket" on weft, for drivers that were written
+--- for that. It has `tcp`, `tcp4`, `tcp6`, `connect`, `connect4`, `connect6`, `bind`, `select`,
+--- `sleep`, `gettime`, `dns.toip`, `dns.getaddrinfo`, `dns.gethostname`, `newtry`, `try`,
+--- `protect`, `skip`, `choose`, `source`, `sink` and their tables; they return just what
+--- LuaSocket's manual says ("timeout" and "closed" are messages there), but a call that waits
+--- suspends its own task. It has no UDP, no reverse lookups, and not the option "linger"; a
+--- connect that times out is given up, and does not go on behind the scenes.
+---@class weft.socket
+local socket = {}
+
+--- Makes it what `require "socket"` and `require "socket.core"` give, and lets drivers wait in
+--- coroutines that they make for themselves (it replaces `create`, `resume` and `wrap` of the
+--- library coroutine for that). To be called before anything requires LuaSocket: else it raises.
+---@return weft.socket socket
+function socket.install() end
 
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
 ---@class weft.websocket

@@ -6,6 +6,7 @@
 
 #include "bind/stream.h"
 #include "io/idle.h"
+#include "io/listener.h"
 
 /* Input as a string, without the last `drop` of its n bytes. [-0, +1, m] */
 static void push_input(lua_State *L, wf_stream *s, size_t n, size_t drop)
@@ -109,6 +110,80 @@ static int l_read_some(lua_State *L)
     return begin(L, read_some_k);
 }
 
+/* -- readiness ------------------------------------------------------------------- */
+
+static int ready_k(lua_State *L, int status, lua_KContext woken);
+
+/* [-0, +0|1, raises] wait, or true where there is nothing to wait for */
+static int ready_stream(lua_State *L, wf_stream *s, bool write, lua_KContext woken)
+{
+    bool there = write ? s->out.bytes <= WF_STREAM_HIGH : s->in.len > 0 || s->eof;
+    if (there || s->fd < 0)
+        return lua_pushboolean(L, true), 1;
+    if (!woken)
+        wf_wait_begin(L, wf_opt_timeout(L, 3));
+    if (write)
+        return wf_wait(L, &s->writer, ready_k, 1);
+    return wf_stream_wait_read(L, s, ready_k, 1);
+}
+
+/* A listener wakes whoever waits when it has a peer: once woken, it is ready. */
+static int ready_listener(lua_State *L, wf_listener *l, lua_KContext woken)
+{
+    if (woken)
+        return lua_pushboolean(L, true), 1;
+    wf_wait_begin(L, wf_opt_timeout(L, 3));
+    wf_listener_watch(l);
+    return wf_wait(L, &l->acceptor, ready_k, 1);
+}
+
+static int ready_k(lua_State *L, int status, lua_KContext woken)
+{
+    (void)status;
+    if (woken && wf_woken(L) == WF_TIMEOUT)
+        return wf_fail(L, WF_TIMEOUT, "timeout");
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
+    if (h && h->object)
+        return ready_listener(L, (wf_listener *)h->object, woken);
+    h = wf_class_test(L, 1, WF_CLASS_STREAM);
+    if (h && h->object)
+        return ready_stream(L, (wf_stream *)h->object, lua_toboolean(L, 2), woken);
+    return lua_pushboolean(L, true), 1; /* closed: whoever tries, learns it at once */
+}
+
+/* ready(stream or listener, for writing [, timeout]) -> true | nil, message, code */
+static int l_ready(lua_State *L)
+{
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
+    bool busy = h && h->object && ((wf_listener *)h->object)->acceptor;
+    if (!h) {
+        h = wf_class_check(L, 1, WF_CLASS_STREAM);
+        wf_stream *s = (wf_stream *)h->object;
+        busy = s && (lua_toboolean(L, 2) ? s->writer : s->reader);
+    }
+    wf_opt_timeout(L, 3);
+    lua_settop(L, 3);
+    return busy ? wf_fail_busy(L, "this socket") : ready_k(L, LUA_OK, 0);
+}
+
+/* fd(tcp, stream or listener) -> its descriptor, or -1 */
+static int l_fd(lua_State *L)
+{
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
+    h = h ? h : wf_class_test(L, 1, WF_CLASS_TCP);
+    h = h ? h : wf_class_check(L, 1, WF_CLASS_STREAM);
+    lua_pushinteger(L, wf_socket_fd(h->object));
+    return 1;
+}
+
+/* pending(stream) -> bytes received that nobody has asked for yet */
+static int l_pending(lua_State *L)
+{
+    wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
+    lua_pushinteger(L, s ? (lua_Integer)s->in.len : 0);
+    return 1;
+}
+
 /* -- idle ------------------------------------------------------------------------ */
 
 /* keep(stream, seconds) -> whether it may be used again */
@@ -129,11 +204,10 @@ static int l_take(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    { "read_line", l_read_line },
-    { "read_some", l_read_some },
-    { "keep", l_keep },
-    { "take", l_take },
-    { NULL, NULL },
+    { "read_line", l_read_line }, { "read_some", l_read_some },
+    { "ready", l_ready },         { "fd", l_fd },
+    { "pending", l_pending },     { "keep", l_keep },
+    { "take", l_take },           { NULL, NULL },
 };
 
 void wf_open_reads(lua_State *L, int module)

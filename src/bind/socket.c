@@ -18,7 +18,7 @@
 
 /* -- names ------------------------------------------------------------------- */
 
-static int fd_of(const wf_object *object)
+int wf_socket_fd(const wf_object *object)
 {
     if (!object)
         return -1;
@@ -48,7 +48,7 @@ int wf_socket_push_name(lua_State *L, wf_name_fn name)
 {
     wf_sockaddr a;
     char ip[WF_IP_MAX];
-    if (!wf_socket_name(fd_of(wf_handle_check(L)->object), name, &a))
+    if (!wf_socket_name(wf_socket_fd(wf_handle_check(L)->object), name, &a))
         return wf_fail(L, WF_CLOSED, "closed");
     int port = wf_sockaddr_text(&a, ip);
     lua_pushstring(L, ip);
@@ -69,8 +69,9 @@ static int to_string(lua_State *L)
     lua_getfield(L, lua_upvalueindex(2), "__name");
     const char *name = lua_tostring(L, -1);
     bool peer = h->object && h->object->class == &wf_stream_class;
-    if (!wf_socket_name(fd_of(h->object), peer ? getpeername : getsockname, &a)) {
-        bool gone = !h->object || (fd_of(h->object) < 0 && strcmp(name, "weft.tcp") != 0);
+    if (!wf_socket_name(wf_socket_fd(h->object), peer ? getpeername : getsockname, &a)) {
+        bool gone =
+            !h->object || (wf_socket_fd(h->object) < 0 && strcmp(name, "weft.tcp") != 0);
         lua_pushfstring(L, "%s (%s)", name, gone ? "closed" : "not connected");
         return 1;
     }
@@ -82,8 +83,8 @@ static int to_string(lua_State *L)
 /* -- options ------------------------------------------------------------------ */
 
 #define OPTION_NAMES                                                                     \
-    "reuseaddr, reuseport, keepalive, tcp-nodelay, ipv6-v6only, send-buffer-size, "      \
-    "recv-buffer-size, max_receive"
+    "reuseaddr, reuseport, keepalive, tcp-nodelay, tcp-keepidle, tcp-keepintvl, "        \
+    "tcp-keepcnt, ipv6-v6only, send-buffer-size, recv-buffer-size, max_receive"
 
 static const struct {
     const char *name;
@@ -96,6 +97,15 @@ static const struct {
 #endif
     { "keepalive", SOL_SOCKET, SO_KEEPALIVE, false },
     { "tcp-nodelay", IPPROTO_TCP, TCP_NODELAY, false },
+#ifdef TCP_KEEPIDLE
+    { "tcp-keepidle", IPPROTO_TCP, TCP_KEEPIDLE, true },
+#endif
+#ifdef TCP_KEEPINTVL
+    { "tcp-keepintvl", IPPROTO_TCP, TCP_KEEPINTVL, true },
+#endif
+#ifdef TCP_KEEPCNT
+    { "tcp-keepcnt", IPPROTO_TCP, TCP_KEEPCNT, true },
+#endif
     { "ipv6-v6only", IPPROTO_IPV6, IPV6_V6ONLY, false },
     { "send-buffer-size", SOL_SOCKET, SO_SNDBUF, true },
     { "recv-buffer-size", SOL_SOCKET, SO_RCVBUF, true },
@@ -118,7 +128,7 @@ static int option_value(lua_State *L, size_t i)
     if (options[i].number) {
         lua_Integer n = lua_tointeger(L, 3);
         if (!lua_isinteger(L, 3) || n < 1 || n > INT_MAX)
-            luaL_error(L, "setoption: '%s' must be a number of bytes, 1 or more, got %s",
+            luaL_error(L, "setoption: '%s' must be a number, 1 or more, got %s",
                        options[i].name, luaL_tolstring(L, 3, NULL));
         return (int)n;
     }
@@ -146,7 +156,7 @@ static bool need_fd(wf_stream *s, int family)
 static int set_system_option(lua_State *L, wf_object *object, size_t i)
 {
     int value = option_value(L, i);
-    int fd = fd_of(object);
+    int fd = wf_socket_fd(object);
     if (fd < 0) { /* a fresh tcp, whose family is not known yet */
         wf_stream *s = (wf_stream *)object;
         if (!need_fd(s, AF_INET6) && !need_fd(s, AF_INET))
@@ -204,26 +214,53 @@ static int socket_setoption(lua_State *L)
     wf_object *object = wf_handle_check(L)->object;
     const char *name = luaL_checkstring(L, 2);
     bool fresh = object && wf_class_test(L, 1, WF_CLASS_TCP);
-    if (!fresh && fd_of(object) < 0)
+    if (!fresh && wf_socket_fd(object) < 0)
         return wf_fail(L, WF_CLOSED, "closed");
     if (strcmp(name, "max_receive") == 0 && object->class == &wf_stream_class)
         return set_max_receive(L, (wf_stream *)object);
     return set_system_option(L, object, find_option(L, name));
 }
 
-static int socket_settimeout(lua_State *L)
+/* getoption(name) -> value | nil, message, code */
+static int socket_getoption(lua_State *L)
 {
     wf_object *object = wf_handle_check(L)->object;
+    size_t i = find_option(L, luaL_checkstring(L, 2));
+    int value = 0, fd = wf_socket_fd(object);
+    socklen_t len = sizeof value;
+    if (!object || (fd < 0 && !wf_class_test(L, 1, WF_CLASS_TCP)))
+        return wf_fail(L, WF_CLOSED, "closed");
+    if (fd < 0 && !need_fd((wf_stream *)object, AF_INET6) &&
+        !need_fd((wf_stream *)object, AF_INET))
+        return wf_fail_errno(L, errno, "socket");
+    if (getsockopt(wf_socket_fd(object), options[i].level, options[i].option, &value,
+                   &len) < 0)
+        return wf_fail_errno(L, errno, options[i].name);
+    if (options[i].number)
+        lua_pushinteger(L, value);
+    else
+        lua_pushboolean(L, value != 0);
+    return 1;
+}
+
+/* settimeout(s, "t"): of each operation; "b": of each wait within one, as LuaSocket's */
+static int socket_settimeout(lua_State *L)
+{
+    static const char *const modes[] = { "t", "b", NULL };
+    wf_object *object = wf_handle_check(L)->object;
+    bool stepwise = luaL_checkoption(L, 3, "t", modes);
     double s = INFINITY;
     if (!lua_isnoneornil(L, 2)) {
         s = luaL_checknumber(L, 2);
         if (s < 0) /* LuaSocket: negative means none */
             s = INFINITY;
     }
-    if (object && object->class == &wf_listener_class)
+    if (object && object->class == &wf_listener_class) {
         ((wf_listener *)object)->timeout = s;
-    else if (object)
+    } else if (object) {
         ((wf_stream *)object)->timeout = s;
+        ((wf_stream *)object)->stepwise = stepwise;
+    }
     lua_pushinteger(L, 1);
     return 1;
 }
@@ -238,11 +275,9 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg common_methods[] = {
-    { "close", wf_handle_close_method },
-    { "setoption", socket_setoption },
-    { "settimeout", socket_settimeout },
-    { "getsockname", socket_getsockname },
-    { NULL, NULL },
+    { "close", wf_handle_close_method },   { "setoption", socket_setoption },
+    { "getoption", socket_getoption },     { "settimeout", socket_settimeout },
+    { "getsockname", socket_getsockname }, { NULL, NULL },
 };
 
 void wf_socket_class(lua_State *L, int module, wf_class_id id, const luaL_Reg *methods)

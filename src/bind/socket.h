@@ -20,6 +20,8 @@ typedef int (*wf_name_fn)(int, struct sockaddr *, socklen_t *);
 bool wf_socket_name(int fd, wf_name_fn name, wf_sockaddr *a);
 /* ip, port, family of the handle's descriptor | nil, message, "closed". [-0, +3, m] */
 int wf_socket_push_name(lua_State *L, wf_name_fn name);
+/* The descriptor, or -1: none yet, or no more. */
+int wf_socket_fd(const wf_object *object);
 /* "1.2.3.4:80" or "[::1]:80". [-0, +1, m] */
 void wf_socket_push_endpoint(lua_State *L, const char *ip, int port);
 void wf_socket_push_address(lua_State *L, const wf_sockaddr *a);

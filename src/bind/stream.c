@@ -66,7 +66,8 @@ static wf_stream *stream_of(lua_State *L)
     return (wf_stream *)wf_handle_check(L)->object;
 }
 
-enum { RECEIVE_LINE = -1, RECEIVE_ALL = -2 }; /* or a number of bytes */
+/* Or a number of bytes. */
+enum { RECEIVE_LINE = -1, RECEIVE_ALL = -2, RECEIVE_WHOLE_LINE = -3 };
 
 /* Received bytes out of the buffer, behind the prefix (argument 3). [-0, +1, m] */
 static void push_input(lua_State *L, wf_stream *s, size_t n, bool line)
@@ -93,7 +94,7 @@ static size_t satisfied(const wf_stream *s, lua_KContext want)
 {
     if (want == RECEIVE_ALL || s->in.len == 0)
         return 0;
-    if (want != RECEIVE_LINE)
+    if (want >= 0)
         return s->in.len >= (size_t)want ? (size_t)want : 0;
     const uint8_t *nl = memchr(s->in.data, '\n', s->in.len);
     return nl ? (size_t)(nl - s->in.data) + 1 : 0;
@@ -155,7 +156,7 @@ static int receive_step(lua_State *L, lua_KContext want, bool first)
         return receive_end(L, s, want);
     if (want < 0 && s->in.len >= s->max_receive)
         return fail_receive(L, s, "more than max_receive bytes", "too_big");
-    if (first)
+    if (first || s->stepwise)
         wf_wait_begin(L, s->timeout);
     return wf_stream_wait_read(L, s, receive_k, want);
 }
@@ -170,9 +171,9 @@ static lua_KContext check_pattern(lua_State *L)
     }
     const char *p = luaL_optstring(L, 2, "*l");
     p += *p == '*';
-    luaL_argcheck(L, *p == 'l' || *p == 'a', 2,
-                  "the pattern is \"*l\", \"*a\" or a number of bytes");
-    return *p == 'l' ? RECEIVE_LINE : RECEIVE_ALL;
+    luaL_argcheck(L, *p == 'l' || *p == 'L' || *p == 'a', 2,
+                  "the pattern is \"*l\", \"*L\", \"*a\" or a number of bytes");
+    return *p == 'l' ? RECEIVE_LINE : *p == 'L' ? RECEIVE_WHOLE_LINE : RECEIVE_ALL;
 }
 
 /* receive(pattern, prefix): of a number of bytes the prefix has some already. */
@@ -227,7 +228,7 @@ static int send_step(lua_State *L, lua_KContext taken, bool first)
     while (taken < last) {
         if (!s || s->fd < 0)
             return fail_send(L, s, WF_CLOSED, taken);
-        if (s->out.bytes > WF_STREAM_HIGH && first)
+        if (s->out.bytes > WF_STREAM_HIGH && (first || s->stepwise))
             wf_wait_begin(L, s->timeout);
         if (s->out.bytes > WF_STREAM_HIGH)
             return wf_wait(L, &s->writer, send_k, taken);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "bind/state.h"
 #include "core/url.h"
@@ -14,6 +16,25 @@
 static int l_now(lua_State *L)
 {
     lua_pushnumber(L, wf_time());
+    return 1;
+}
+
+/* The time of day, with its fractions. */
+static int l_gettime(lua_State *L)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+    return 1;
+}
+
+static int l_hostname(lua_State *L)
+{
+    char name[256];
+    if (gethostname(name, sizeof name) < 0)
+        return wf_fail_errno(L, errno, "gethostname");
+    name[sizeof name - 1] = '\0';
+    lua_pushstring(L, name);
     return 1;
 }
 
@@ -138,6 +159,8 @@ static const struct {
 
 static const luaL_Reg functions[] = {
     { "now", l_now },
+    { "gettime", l_gettime },
+    { "hostname", l_hostname },
     { "parse_url", l_parse_url },
     { "parse_address", l_parse_address },
     { "compare", l_compare },

@@ -77,6 +77,7 @@ struct wf_stream {
     bool eof;              /* the peer sends no more */
     bool half_closed : 1;  /* we send no more */
     bool half_closing : 1; /* ... as soon as the output has left */
+    bool stepwise : 1;     /* its timeout is of each wait, not of each operation */
     bool stalled : 1;      /* blocked until the transport has received something */
     uint8_t finish;        /* wf_finish */
     enum wf_error error;   /* why the descriptor is gone */

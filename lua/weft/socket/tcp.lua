@@ -1,0 +1,324 @@
+-- tcp: LuaSocket's TCP objects over weft's sockets: its names, its classes (master, client,
+-- server) and just what it returns, while only the task waits.
+
+local core = require "weft.core"
+local errors = require "weft.socket.errors"
+local nested = require "weft.socket.nested"
+
+local tcp = {}
+
+-- { native=, class=, connected=, closed= both true or nil, family= "inet" | "inet6" | nil,
+--   block=, total= seconds or nil, sent=, received=, born= }
+local class = { __name = "weft.socket" }
+
+local failure = errors.text
+local bad_descriptor = "Bad file descriptor"
+
+local by_fd = setmetatable({}, { __mode = "v" })
+
+local function new(native, kind, family)
+   return setmetatable({ native = native, class = kind, family = family, sent = 0,
+      received = 0, born = core.gettime() }, class)
+end
+
+--- tcp.new(family) -> a master object, or nil and a message
+function tcp.new(family)
+   local native, message = core.tcp()
+   if not native then return nil, message end
+   return new(native, "tcp{master}", family)
+end
+
+--- The object of a descriptor that getfd() has told.
+function tcp.by_fd(fd)
+   return by_fd[fd]
+end
+
+--- Is it one of these objects?
+function tcp.is(object)
+   return getmetatable(object) == class
+end
+
+local function demand(self, wanted)
+   if self.class == wanted then return end
+   error(("bad argument #1 (%s expected)"):format(wanted), 3)
+end
+
+-- LuaSocket ends each wait after the time "b", and the operation after the time "t"; a
+-- guard for the latter.
+local no_guard = setmetatable({}, { __close = function() end })
+local function total_guard(self)
+   return self.total and core.deadline(self.total) or no_guard
+end
+
+-- A native handle changes its class with its use, and loses its time then.
+local function apply_timeout(self)
+   if not self.closed then self.native:settimeout(self.block, "b") end
+end
+
+local function port_number(port)
+   local number = math.tointeger(tonumber(port))
+   if number and number >= 0 then return number & 0xffff end
+end
+
+local function is_family(ip, family)
+   return not family or (ip:find(":", 1, true) and "inet6" or "inet") == family
+end
+
+-- The host's addresses, of the object's family.
+local function addresses_of(self, host)
+   local all, message, code = core.resolve(host)
+   if not all then return nil, failure(code, message) end
+   local list = {}
+   for _, ip in ipairs(all) do
+      if is_family(ip, self.family) then list[#list + 1] = ip end
+   end
+   if list[1] then return list end
+   return nil, failure("resolve")
+end
+
+-- LuaSocket's "*" is the IPv4 one unless the object is for IPv6.
+local function bind_addresses(self, host)
+   if host == "*" then return { self.family == "inet6" and "::" or "0.0.0.0" } end
+   return addresses_of(self, host)
+end
+
+local methods = {}
+class.__index = methods
+
+--- bind(host, port) -> 1 | nil, message
+function methods:bind(host, port)
+   demand(self, "tcp{master}")
+   port = port_number(port)
+   if not port then return nil, errors.no_service end
+   local list, message = bind_addresses(self, host)
+   if not list then return nil, message end
+   for _, ip in ipairs(list) do
+      local ok, why, code = self.native:bind_ip(ip, port)
+      if ok then return 1 end
+      message = failure(code, why)
+   end
+   return nil, message
+end
+
+--- listen([backlog]) -> 1 | nil, message
+function methods:listen(backlog)
+   demand(self, "tcp{master}")
+   local ok, message, code = self.native:listen(backlog or 32)
+   if not ok then return nil, failure(code, message) end
+   self.class = "tcp{server}"
+   apply_timeout(self)
+   return 1
+end
+
+--- accept() -> client | nil, message
+function methods:accept()
+   demand(self, "tcp{server}")
+   local guard <close> = total_guard(self)
+   local native, message, code = self.native:accept()
+   if not native then return nil, failure(code, message) end
+   local client = new(native, "tcp{client}", self.family)
+   client.connected = true
+   return client
+end
+
+local function connect(self, host, port)
+   if port == 0 then return nil, "connection refused" end
+   local list, message = addresses_of(self, host)
+   if not list then return nil, message end
+   for _, ip in ipairs(list) do
+      local ok, why, code = self.native:connect_ip(ip, port, self.block)
+      if ok then return 1 end
+      message = failure(code, why)
+      if code == "timeout" then break end
+   end
+   return nil, message
+end
+
+--- connect(host, port) -> 1 | nil, message. One that times out is given up.
+function methods:connect(host, port)
+   if self.class == "tcp{server}" then demand(self, "tcp{client}") end
+   port = port_number(port)
+   if not port then return nil, errors.no_service end
+   if self.connected then return nil, "already connected" end
+   self.class = "tcp{client}" -- also when it fails
+   local guard <close> = total_guard(self)
+   local ok, message = connect(self, host, port)
+   if not ok then return nil, message end
+   self.connected = true
+   apply_timeout(self)
+   return 1
+end
+
+-- What a client sends and receives on, if it is connected.
+local function stream_of(self)
+   if self.class ~= "tcp{client}" then
+      error("bad argument #1 (tcp{client} expected)", 3)
+   end
+   return self.connected and not self.closed and self.native
+end
+
+local patterns = { ["*l"] = "*L", ["*a"] = "*a" } -- as weft's streams name them
+
+local function check_pattern(pattern)
+   if type(pattern) == "number" and pattern >= 0 then return pattern // 1 | 0 end
+   if patterns[pattern] then return patterns[pattern] end
+   error("bad argument #2 to 'receive' (invalid receive pattern)", 3)
+end
+
+-- What LuaSocket makes of it: no CR in a line; "*a" of nothing at all is "closed".
+local function shape(pattern, prefix, data, err, partial, code)
+   if pattern == "*L" then
+      data, partial = data and data:gsub("[\r\n]", ""), partial and partial:gsub("\r", "")
+   elseif pattern == "*a" and data == "" then
+      data, err, partial, code = nil, "closed", "", "closed"
+   end
+   if data then return prefix .. data, nil, nil end
+   return nil, failure(code, err), prefix .. partial
+end
+
+--- receive([pattern [, prefix]]) -> data | nil, message, partial
+function methods:receive(pattern, prefix)
+   local native = stream_of(self)
+   pattern = check_pattern(pattern == nil and "*l" or pattern)
+   prefix = prefix == nil and "" or tostring(prefix)
+   if not native then return nil, "closed", prefix end
+   local guard <close> = total_guard(self)
+   local want = type(pattern) == "number" and math.max(0, pattern - #prefix) or pattern
+   local data, err, partial, code = native:receive(want)
+   self.received = self.received + #(data or partial)
+   return shape(pattern, prefix, data, err, partial, code)
+end
+
+--- send(data [, i [, j]]) -> last | nil, message, last
+function methods:send(data, i, j)
+   local native = stream_of(self)
+   data, i, j = tostring(data), i or 1, j or -1
+   if not native then return nil, "closed", math.max(0, i - 1) end
+   local guard <close> = total_guard(self)
+   local last, err, taken, code = native:send(data, i, j)
+   local first = math.max(i < 0 and #data + i + 1 or i, 1)
+   self.sent = self.sent + math.max(0, (last or taken) - first + 1)
+   if last then return math.max(last, first - 1), nil, nil end
+   return nil, failure(code, err), taken
+end
+
+--- shutdown([how]) -> 1
+function methods:shutdown(how)
+   how = how or "both"
+   if how ~= "both" and how ~= "send" and how ~= "receive" then
+      error(("bad argument #2 to 'shutdown' (invalid option '%s')"):format(tostring(how)), 2)
+   end
+   if self.connected and not self.closed then self.native:shutdown(how) end
+   return 1
+end
+
+--- close() -> 1
+function methods:close()
+   self.closed = true
+   self.native:close()
+   return 1
+end
+
+--- getsockname() -> ip, port as text, family | nil, message
+function methods:getsockname()
+   local ip, port, family = self.native:getsockname()
+   if ip then return ip, tostring(port), family end
+   return nil, bad_descriptor
+end
+
+--- getpeername() -> ip, port, family | nil, message
+function methods:getpeername()
+   if self.class == "tcp{server}" and not self.closed then
+      return nil, "Transport endpoint is not connected"
+   end
+   local ip, port, family
+   if self.connected then ip, port, family = self.native:getpeername() end
+   if ip then return ip, port, family end
+   return nil, bad_descriptor
+end
+
+local known_options = { keepalive = true, reuseaddr = true, reuseport = true,
+   ["tcp-nodelay"] = true, ["tcp-keepidle"] = true, ["tcp-keepcnt"] = true,
+   ["tcp-keepintvl"] = true, ["ipv6-v6only"] = true, ["recv-buffer-size"] = true,
+   ["send-buffer-size"] = true, linger = true } -- this fails: weft lingers by itself
+
+local function check_option(name, where)
+   if known_options[name] then return end
+   error(("bad argument #2 to '%s' (unsupported option `%s')"):format(where, tostring(name)), 3)
+end
+
+--- setoption(name, value) -> 1 | nil, message
+function methods:setoption(name, value)
+   check_option(name, "setoption")
+   if self.closed or name == "linger" or not self.native:setoption(name, value) then
+      return nil, "setsockopt failed"
+   end
+   return 1
+end
+
+--- getoption(name) -> value | nil, message
+function methods:getoption(name)
+   check_option(name, "getoption")
+   local value
+   if not self.closed and name ~= "linger" then value = self.native:getoption(name) end
+   if value == nil then return nil, "getsockopt failed" end
+   return value
+end
+
+--- settimeout(seconds [, mode]) -> 1. "b": of each wait; "t": of each operation.
+function methods:settimeout(seconds, mode)
+   mode = mode or "b"
+   if seconds ~= nil and type(seconds) ~= "number" then
+      error("bad argument #2 to 'settimeout' (number expected)", 2)
+   end
+   if seconds and (seconds < 0 or seconds ~= seconds) then seconds = nil end
+   if mode:find("^b") then self.block = seconds
+   elseif mode:find("^[tr]") then self.total = seconds
+   else error("bad argument #3 to 'settimeout' (invalid timeout mode)", 2) end
+   apply_timeout(self)
+   return 1
+end
+
+--- gettimeout() -> "b", "t"; -1: none
+function methods:gettimeout()
+   return self.block or -1, self.total or -1
+end
+
+--- getstats() -> bytes received, bytes sent, age in seconds
+function methods:getstats()
+   return self.received, self.sent, core.gettime() - self.born
+end
+
+--- setstats(received, sent, age) -> 1
+function methods:setstats(received, sent, age)
+   self.received, self.sent = received or self.received, sent or self.sent
+   if age then self.born = core.gettime() - age end
+   return 1
+end
+
+--- dirty() -> has it read ahead?
+function methods:dirty()
+   return self.connected == true and not self.closed and core.pending(self.native) > 0
+end
+
+--- getfd() -> its descriptor, for select(); nobody else may read or write there
+function methods:getfd()
+   local fd = self.closed and -1 or core.fd(self.native)
+   if fd >= 0 then by_fd[fd] = self end
+   return fd
+end
+
+--- getfamily() -> "inet4" | "inet6"
+function methods:getfamily()
+   return self.family == "inet6" and "inet6" or "inet4"
+end
+
+for _, name in ipairs { "accept", "bind", "connect", "receive", "send" } do
+   methods[name] = nested.method(methods[name])
+end
+methods.setpeername, methods.setsockname = methods.connect, methods.bind
+
+class.__close = methods.close
+class.__tostring = function(self) return ("%s: %p"):format(self.class, self) end
+
+return tcp
