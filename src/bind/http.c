@@ -265,7 +265,7 @@ static int request_index(lua_State *L)
         const char *key = lua_tostring(L, 2);
         if (push_own(L, r, key))
             return 1;
-        lua_getfield(L, lua_upvalueindex(2), "__methods");
+        wf_class_field(L, "__methods");
         lua_pushvalue(L, 2);
         if (lua_rawget(L, -2) != LUA_TNIL)
             return 1;

@@ -38,10 +38,11 @@ void wf_message_push(lua_State *L, const wf_message *m)
 
 unsigned wf_message_kind(lua_State *L, int arg)
 {
-    const char *kind = lua_tostring(L, arg);
-    if (!kind ? lua_isnoneornil(L, arg) : strcmp(kind, "text") == 0)
+    size_t n;
+    const char *kind = lua_tolstring(L, arg, &n);
+    if (!kind ? lua_isnoneornil(L, arg) : n == 4 && memcmp(kind, "text", 4) == 0)
         return WF_OP_TEXT;
-    if (!kind || strcmp(kind, "binary") != 0)
+    if (!kind || n != 6 || memcmp(kind, "binary", 6) != 0)
         luaL_argerror(L, arg, "the kind is \"text\" or \"binary\"");
     return WF_OP_BINARY;
 }

@@ -85,11 +85,18 @@ void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions)
     lua_pop(L, 1);
 }
 
+const char wf_class_tags[WF_CLASS_COUNT];
+
+void wf_class_push_tag(lua_State *L, wf_class_id id)
+{
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&wf_class_tags[id]);
+}
+
 /* Into the table on the top. [-0, +0, m] */
-static void set_methods(lua_State *L, int module, int metatable, const luaL_Reg *list)
+static void set_methods(lua_State *L, int module, wf_class_id id, const luaL_Reg *list)
 {
     lua_getfield(L, module, "state");
-    lua_pushvalue(L, metatable);
+    wf_class_push_tag(L, id);
     luaL_setfuncs(L, list, 2);
 }
 
@@ -116,9 +123,8 @@ static void push_metatable(lua_State *L, int module, wf_class_id id)
     luaL_newmetatable(L, lua_tostring(L, -1));
     lua_replace(L, -3);
     lua_pop(L, 1);
-    st->classes[id].address = lua_topointer(L, -1);
     lua_pushvalue(L, -1);
-    st->classes[id].ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    st->metatables[id] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta,
@@ -127,7 +133,7 @@ void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta
     push_metatable(L, module, id);
     int metatable = lua_gettop(L);
     lua_newtable(L);
-    set_methods(L, module, metatable, methods);
+    set_methods(L, module, id, methods);
     lua_getfield(L, module, "methods");
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, class_names[id]);
@@ -135,7 +141,7 @@ void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta
     lua_pushvalue(L, -1);
     lua_setfield(L, metatable, "__methods"); /* for an __index that is a function */
     lua_setfield(L, metatable, "__index");
-    set_methods(L, module, metatable, meta); /* may replace __index */
+    set_methods(L, module, id, meta); /* may replace __index */
     lua_pop(L, 1);
 }
 
@@ -149,8 +155,7 @@ void wf_class_add(lua_State *L, int module, wf_class_id id, const luaL_Reg *meth
     lua_insert(L, first);
     lua_getfield(L, module, "state");
     lua_insert(L, first + 1);
-    const wf_state *st = lua_touserdata(L, first + 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
+    wf_class_push_tag(L, id);
     lua_insert(L, first + 2);
     luaL_setfuncs(L, methods, 2 + n);
     lua_pop(L, 1);
@@ -161,17 +166,25 @@ void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues)
     const wf_state *st = wf_state_of(L);
     const void **p = lua_newuserdatauv(L, size, uservalues);
     memset(p, 0, size);
-    *p = st->classes[id].address;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
+    *p = &wf_class_tags[id];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->metatables[id]);
     lua_setmetatable(L, -2);
     return p;
+}
+
+void wf_class_field(lua_State *L, const char *name)
+{
+    const char *tag = lua_touserdata(L, lua_upvalueindex(2));
+    const wf_state *st = wf_state_of(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->metatables[tag - wf_class_tags]);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
 }
 
 void *wf_class_test(lua_State *L, int arg, wf_class_id id)
 {
     const void **p = lua_touserdata(L, arg);
-    bool ours = p && lua_rawlen(L, arg) >= sizeof(wf_handle) &&
-                *p == wf_state_of(L)->classes[id].address;
+    bool ours = p && lua_rawlen(L, arg) >= sizeof(wf_handle) && *p == &wf_class_tags[id];
     return ours ? p : NULL;
 }
 
@@ -195,8 +208,8 @@ void wf_handle_become(lua_State *L, wf_class_id id)
 {
     const wf_state *st = wf_state_of(L);
     wf_handle *h = lua_touserdata(L, 1);
-    h->class = st->classes[id].address;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->classes[id].ref);
+    h->class = &wf_class_tags[id];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->metatables[id]);
     lua_setmetatable(L, 1);
 }
 
@@ -208,14 +221,11 @@ void wf_handle_fill(wf_handle *handle, wf_object *object)
 
 wf_handle *wf_handle_check(lua_State *L)
 {
-    wf_handle *h = lua_touserdata(L, 1);
-    if (WF_LIKELY(h && lua_rawlen(L, 1) == sizeof *h &&
-                  h->class == lua_topointer(L, lua_upvalueindex(2))))
+    wf_handle *h = wf_handle_tagged(L, lua_touserdata(L, lua_upvalueindex(2)));
+    if (WF_LIKELY(h))
         return h;
-    lua_getfield(L, lua_upvalueindex(2), "__name");
-    const char *name = lua_tostring(L, -1); /* the metatable keeps it */
-    lua_pop(L, 1);
-    luaL_typeerror(L, 1, name);
+    wf_class_field(L, "__name");
+    luaL_typeerror(L, 1, lua_tostring(L, -1));
     return NULL;
 }
 

@@ -3,7 +3,7 @@
  * Everything in src/bind includes this; only src/bind includes lua.h.
  *
  * Every function of the module is a closure: upvalue 1 is the wf_state, upvalue 2
- * (of methods) the metatable of the class that argument 1 must have.
+ * (of methods) the tag of the class that argument 1 must have.
  */
 #ifndef WF_BIND_STATE_H
 #define WF_BIND_STATE_H
@@ -30,6 +30,10 @@ typedef enum wf_class_id {
     WF_CLASS_COUNT,
 } wf_class_id;
 
+/* A class's tag is the address of its place here: every userdata of the class begins
+ * with it, so that a look tells what it is. */
+extern const char wf_class_tags[WF_CLASS_COUNT];
+
 typedef struct wf_state {
     wf_loop *loop;           /* NULL: the Lua state is closing */
     lua_State *driver;       /* the thread that runs the loop, while it runs */
@@ -44,15 +48,12 @@ typedef struct wf_state {
     int heap, paced;         /* KiB: the heap, and what its pace was set for: run.c */
     const char *text;        /* the last long text received, kept in */
     int text_ref;            /* the registry */
-    struct {
-        const void *address; /* of the metatable: begins every userdata of the class */
-        int ref;             /* registry: the metatable */
-    } classes[WF_CLASS_COUNT];
+    int metatables[WF_CLASS_COUNT]; /* registry */
 } wf_state;
 
 /* The Lua side of an object: a userdata that either side may empty. */
 typedef struct wf_handle {
-    const void *class; /* see wf_class_push */
+    const void *class; /* its tag: see wf_class_push */
     wf_object *object; /* NULL: closed */
 } wf_handle;
 
@@ -82,9 +83,12 @@ void wf_class_add(lua_State *L, int module, wf_class_id id, const luaL_Reg *meth
 /* Sets functions with upvalue 1 into the module. [-0, +0, m] */
 void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
 
-/* A userdata of the class, zeroed; its first member is the class's address, by which
- * it is recognised in no time. [-0, +1, m] */
+/* A userdata of the class, zeroed but for its first member, the tag. [-0, +1, m] */
 void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues);
+/* The tag, for upvalue 2 of closures that are made by hand. [-0, +1, -] */
+void wf_class_push_tag(lua_State *L, wf_class_id id);
+/* A field of the metatable of the function's class. [-0, +1, m] */
+void wf_class_field(lua_State *L, const char *name);
 /* Argument arg as a userdata of the class. [-0, +0, raises] */
 void *wf_class_check(lua_State *L, int arg, wf_class_id id);
 /* The same, or NULL. [-0, +0, -] */
@@ -95,6 +99,12 @@ wf_handle *wf_handle_new(lua_State *L, wf_class_id id, int uservalues);
 void wf_handle_fill(wf_handle *handle, wf_object *object);
 /* The handle at index 1 changes its class, as LuaSocket's do. [-0, +0, -] */
 void wf_handle_become(lua_State *L, wf_class_id id);
+/* Whether argument 1 is a handle with that tag; the handle or NULL. [-0, +0, -] */
+static inline wf_handle *wf_handle_tagged(lua_State *L, const void *tag)
+{
+    wf_handle *h = lua_touserdata(L, 1);
+    return WF_LIKELY(h && lua_rawlen(L, 1) == sizeof *h && h->class == tag) ? h : NULL;
+}
 /* Argument 1 as a handle of the method's class (upvalue 2). [-0, +0, raises] */
 wf_handle *wf_handle_check(lua_State *L);
 /* The object of argument arg, a handle of that class; NULL: closed. [-0, +0, raises] */

@@ -376,7 +376,7 @@ static void add_receiving(lua_State *L, int module)
     lua_pushliteral(L, "text");
     lua_pushliteral(L, "binary");
     lua_getfield(L, module, "state");
-    luaL_getmetatable(L, "weft.websocket");
+    wf_class_push_tag(L, WF_CLASS_WEBSOCKET);
     lua_pushvalue(L, -4);
     lua_pushvalue(L, -4);
     lua_pushcclosure(L, next_message, WF_MESSAGE_UP_BINARY);
@@ -388,7 +388,7 @@ static void set_index(lua_State *L, int module)
 {
     luaL_getmetatable(L, "weft.websocket");
     lua_getfield(L, module, "state");
-    lua_pushvalue(L, -2);
+    wf_class_push_tag(L, WF_CLASS_WEBSOCKET);
     lua_getfield(L, -3, "__methods");
     lua_pushcclosure(L, ws_index, UP_METHODS);
     lua_setfield(L, -2, "__index");

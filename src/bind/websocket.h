@@ -16,7 +16,8 @@ enum { WF_WEBSOCKET_UV_DATA = 1, WF_WEBSOCKET_UV_REQUEST, WF_WEBSOCKET_UV_PROTOC
 /* Argument 1, a websocket, of one of its methods; NULL: closed. [-0, +0, raises] */
 static inline wf_ws *wf_websocket_of(lua_State *L)
 {
-    return (wf_ws *)wf_handle_check(L)->object;
+    const wf_handle *h = wf_handle_tagged(L, &wf_class_tags[WF_CLASS_WEBSOCKET]);
+    return (wf_ws *)(WF_LIKELY(h) ? h : wf_handle_check(L))->object;
 }
 /* nil, message, code of a connection that has ended. [-0, +3, m] */
 int wf_websocket_fail(lua_State *L, const wf_ws *ws);

@@ -62,14 +62,10 @@ size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask
     return frame->fail || n < need ? 0 : need;
 }
 
-size_t wf_frame_write(uint8_t *h, unsigned b0, uint64_t length, bool masked)
+size_t wf_frame_write_long(uint8_t *h, unsigned b0, uint64_t length, bool masked)
 {
     unsigned mask = masked ? WF_FRAME_MASKED : 0;
     h[0] = (uint8_t)b0;
-    if (length < 126) {
-        h[1] = (uint8_t)(mask | length);
-        return 2;
-    }
     size_t bytes = length < 65536 ? 2 : 8;
     h[1] = (uint8_t)(mask | (bytes == 2 ? 126 : 127));
     for (size_t i = 0; i < bytes; i++)

@@ -41,8 +41,21 @@ typedef struct wf_frame {
 size_t wf_frame_read(wf_frame *frame, const uint8_t *h, size_t n, bool must_mask,
                      unsigned rsv);
 
-/* Writes a header without its masking key; returns its length, 2 to 10. */
-size_t wf_frame_write(uint8_t *h, unsigned b0, uint64_t length, bool masked);
+/* The length of a header without its masking key, 2 to 10. */
+static inline size_t wf_frame_head_size(uint64_t length)
+{
+    return length < 126 ? 2 : length < 65536 ? 4 : 10;
+}
+/* Writes one, and returns its length. */
+size_t wf_frame_write_long(uint8_t *h, unsigned b0, uint64_t length, bool masked);
+static inline size_t wf_frame_write(uint8_t *h, unsigned b0, uint64_t length, bool masked)
+{
+    if (length >= 126)
+        return wf_frame_write_long(h, b0, length, masked);
+    h[0] = (uint8_t)b0;
+    h[1] = (uint8_t)((masked ? WF_FRAME_MASKED : 0) | length);
+    return 2;
+}
 
 /* May this close code appear in a frame (RFC 6455 7.4, and the registry)? */
 bool wf_close_code_valid(unsigned code);

@@ -79,13 +79,10 @@ uint8_t *wf_outq_reserve(wf_outq *q, wf_outpool *pool, size_t n)
     wf_blob *blob = big ? wf_blob_new(n) : arena_with(pool, n);
     if (!blob)
         return NULL;
-    uint8_t *p = blob->data + blob->used;
-    if (!big && q->tail && q->tail->blob == blob && q->tail->p + q->tail->n == p) {
-        q->tail->n += n;
-        q->bytes += n;
-        blob->used += n;
+    uint8_t *p = big ? NULL : wf_outq_extend(q, pool, n);
+    if (p)
         return p;
-    }
+    p = blob->data + blob->used;
     blob->refs += !big;
     if (!add_seg(q, pool, blob, p, n))
         return NULL;

@@ -49,6 +49,21 @@ void wf_blob_unref(wf_blob *blob);
 
 /* Room for n > 0 bytes at the end, counted as queued already. NULL: no memory. */
 uint8_t *wf_outq_reserve(wf_outq *q, wf_outpool *pool, size_t n);
+/* The same where what is queued last lies last in the arena, too; else NULL. */
+static inline uint8_t *wf_outq_extend(wf_outq *q, wf_outpool *pool, size_t n)
+{
+    wf_blob *arena = pool->arena;
+    wf_seg *tail = q->tail;
+    if (!tail || tail->blob != arena || arena->cap - arena->used < n)
+        return NULL;
+    uint8_t *p = arena->data + arena->used;
+    if (tail->p + tail->n != p)
+        return NULL;
+    tail->n += n;
+    q->bytes += n;
+    arena->used += n;
+    return p;
+}
 bool wf_outq_put(wf_outq *q, wf_outpool *pool, const void *p, size_t n);
 /* Queues the blob's used bytes and takes a reference of its own. */
 bool wf_outq_share(wf_outq *q, wf_outpool *pool, wf_blob *blob);

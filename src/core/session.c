@@ -46,22 +46,20 @@ static bool fresh_key(wf_session_env *env, uint8_t key[4])
 
 static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
 {
-    uint8_t head[WF_FRAME_HEAD_MAX];
-    size_t h = wf_frame_write(head, WF_FRAME_FIN | op, n, s->client);
-    uint8_t *key = head + h;
-    if (s->client) {
-        if (!fresh_key(s->env, key))
-            return false;
-        h += 4;
-    }
-    uint8_t *to = wf_outq_reserve(s->out, &s->env->pool, h + n);
-    if (!to)
+    uint8_t key[4];
+    if (s->client && !fresh_key(s->env, key))
         return false;
-    memcpy(to, head, h);
-    if (s->client)
-        wf_mask_copy(to + h, data, n, key, 0);
-    else if (n > 0)
-        memcpy(to + h, data, n);
+    size_t h = wf_frame_head_size(n) + (s->client ? sizeof key : 0);
+    uint8_t *to = wf_outq_extend(s->out, &s->env->pool, h + n);
+    if (!to && !(to = wf_outq_reserve(s->out, &s->env->pool, h + n)))
+        return false;
+    to += wf_frame_write(to, WF_FRAME_FIN | op, n, s->client);
+    if (s->client) {
+        memcpy(to, key, sizeof key);
+        wf_mask_copy(to + sizeof key, data, n, key, 0);
+    } else if (n > 0) {
+        memcpy(to, data, n);
+    }
     return true;
 }
 
