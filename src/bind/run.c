@@ -33,7 +33,9 @@ static void set_pace(lua_State *L, wf_state *st, int heap)
 
 static void pace_collector(lua_State *L, wf_state *st)
 {
-    int heap = lua_gc(L, LUA_GCCOUNT) + 1; /* KiB */
+    int heap = lua_gc(L, LUA_GCCOUNT); /* KiB; -1 while the state is closing */
+    if (heap <= 0)
+        return;
     bool collected = heap < st->heap;
     st->heap = heap;
     if (st->paced == 0 || (collected && (heap / 2 > st->paced || heap < st->paced / 2)))
