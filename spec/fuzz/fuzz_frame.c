@@ -36,6 +36,22 @@ static header slow_header(const uint8_t *p, size_t n, bool masked, unsigned rsv)
     return h;
 }
 
+/* Can no header that begins so be good? */
+static bool slow_hopeless(const uint8_t *p, size_t come, bool masked, unsigned rsv)
+{
+    static const int fills[] = { 0, 0x7F, 0xFF };
+    uint8_t h[WF_FRAME_HEAD_MAX];
+    for (unsigned second = 0; second < (come < 2 ? 256u : 1u); second++)
+        for (int i = 0; i < 3; i++) {
+            memset(h, fills[i], sizeof h);
+            h[1] = (uint8_t)second;
+            memcpy(h, p, WF_MIN(come, sizeof h));
+            if (!slow_header(h, sizeof h, masked, rsv).bad)
+                return false;
+        }
+    return true;
+}
+
 /* The header as `n` more bytes come one by one; it is judged once and for all. */
 static void check_read(const uint8_t *p, size_t n, bool masked, unsigned rsv)
 {
@@ -52,7 +68,8 @@ static void check_read(const uint8_t *p, size_t n, bool masked, unsigned rsv)
         MUST(got <= come && (got == 0 || (f.has_length && !f.fail)), "%zu", got);
         fail = f.fail;
         size = got;
-        if (slow.size == 0) /* it may be known to be bad already */
+        MUST(slow_hopeless(p, come, masked, rsv) == !!fail, "judged too early or late");
+        if (slow.size == 0)
             MUST(got == 0, "%zu of %zu bytes", got, come);
         else if (slow.bad)
             MUST(fail != NULL && got == 0, "a bad header passed");

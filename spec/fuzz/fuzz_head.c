@@ -143,6 +143,18 @@ static void check_again(parser parse, const wf_head *head, const char *p, bool r
     free(again);
 }
 
+/* A line or head that is refused for its length is too long, and no other passes. */
+static void check_limits(const uint8_t *p, size_t n, bool request,
+                         const wf_head_limits *limits, verdict v)
+{
+    size_t skip = request && n > 1 && p[0] == '\r' ? 2 : 0;
+    const uint8_t *cr = n > skip ? memchr(p + skip, '\r', n - skip) : NULL;
+    size_t line = cr ? (size_t)(cr - p) - skip : n - WF_MIN(skip, n);
+    MUST(v.result <= 0 || line <= limits->max_line, "a line of %zu passed", line);
+    MUST(v.result != -414 || line > limits->max_line, "a line of %zu is too long", line);
+    MUST(v.result != -431 || n >= limits->max_head, "a head of %zu is too long", n);
+}
+
 static wf_head_limits take_limits(fuzz *f)
 {
     wf_head_limits limits = wf_head_default_limits;
@@ -172,6 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
             check_field(&head, text, i);
         check_again(parse, &head, text, request);
     }
+    check_limits(f.p, f.n, request, &limits, whole);
     check_pieces(parse, f, &limits, c, whole);
     if (f.n < 512)
         check_pieces(parse, f, &limits, (cuts){ { 1 }, 1, 0 }, whole);

@@ -30,7 +30,8 @@ typedef struct remote {
     bytes got;          /* what it was sent */
     size_t unread;      /* of that: still in the kernel */
     size_t window;      /* what the kernel keeps of it */
-    bool hurt;          /* something failed, or it left early */
+    bool denied;        /* the kernel has just taken nothing */
+    bool hurt;          /* something failed, or it was slow, or it left early */
     bool fin;           /* weft sends no more */
     bool closed;
     int connecting; /* 1: undecided; otherwise minus an errno, or 0 */
@@ -269,6 +270,17 @@ static void ring(struct ev_loop *loop)
 
 static void remotes_act(void);
 
+/* Time passes: who takes nothing meanwhile is slow, and may be given up. */
+static void sleep_until(double time)
+{
+    for (int i = 0; i < MOST_FDS; i++) {
+        remote *r = k.fds[i].kind == FD_SOCKET ? k.fds[i].remote : NULL;
+        if (r && (r->denied || r->unread >= r->window))
+            r->hurt = true;
+    }
+    k.now = time;
+}
+
 int ev_run(struct ev_loop *loop, int flags)
 {
     remotes_act();
@@ -278,7 +290,7 @@ int ev_run(struct ev_loop *loop, int flags)
     ev_timer *next = next_timer(loop);
     /* nothing to do: sleep, sometimes also longer than asked for */
     if (!any && !(flags & EVRUN_NOWAIT) && next && next->at > k.now) {
-        k.now = next->at + (choice() == 7 ? 30. : 0.);
+        sleep_until(next->at + (choice() == 7 ? 30. : 0.));
         report(loop, true);
     }
     k.now += 1e-6;
@@ -377,7 +389,9 @@ static long transfer(remote *r, const struct iovec *iov, size_t count)
         return -EPIPE;
     if (room == 0)
         return -EAGAIN;
-    if ((n = some(r, WF_MIN(n, room), &error)) == 0)
+    n = some(r, WF_MIN(n, room), &error);
+    r->denied = n == 0;
+    if (n == 0)
         return -error;
     r->unread += n;
     for (size_t i = 0, left = n, part; left > 0; i++, left -= part) {
