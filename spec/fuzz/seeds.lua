@@ -120,6 +120,52 @@ for _, bytes in ipairs(RESPONSES) do
    seed("head", char(0, 0), MIXED, bytes)
 end
 
+-- -- extension: the client's and the server's wish, two bytes each; the field's value
+
+for i, value in ipairs {
+   "permessage-deflate", "permessage-deflate; client_max_window_bits",
+   "x, permessage-deflate;server_max_window_bits=10",
+   "permessage-deflate; server_max_window_bits=\"12\"; client_max_window_bits=\"1\\0\"",
+   "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+   "permessage-deflate; server_max_window_bits=8, permessage-deflate",
+   "permessage-deflate; server_max_window_bits=7",
+   "permessage-deflate; server_max_window_bits=09",
+   "permessage-deflate; foo, , permessage-deflate; client_max_window_bits=15",
+   "permessage-deflate; server_no_context_takeover=1",
+   "permessage-deflate; client_max_window_bits; client_max_window_bits",
+   "permessage-deflate; server_max_window_bits", "permessage-deflate;", ";a", "a b", ", ,",
+   "a=1", "x;y=\"\"", "x;y=\"z",
+   "Permessage-Deflate", "permessage-deflate ; server_max_window_bits = 15",
+   "x-webkit-deflate-frame", "foo;bar=\"b\\az\";q",
+} do
+   seed("extension", char(i & 15, i * 7 & 63, i >> 1 & 3, i * 5 & 63), value)
+   seed("extension", char(12, 0, 0, 54), value)
+end
+
+-- -- coding: kind, room, cuts, content
+
+local CONTENT_GZIP = {
+   "\x1f\x8b\x08\0\0\0\0\0\2\xff\xcb\x48\xcd\xc9\xc9\x07\0\x86\xa6\x10\x36\x05\0\0\0", -- hello
+   "\x1f\x8b\x08\x1e\0\0\0\0\2\3\1\0xname\0comment\0\0\0\3\0\0\0\0\0\0\0\0\0", "\x1f\x8b",
+   "\x1f\x8c\8",
+}
+CONTENT_GZIP[5] = CONTENT_GZIP[1] .. CONTENT_GZIP[1]
+local CONTENT_DEFLATE = {
+   "\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\0\x06\x2c\x02\x15", "\xcb\x48\xcd\xc9\xc9\x07\0", "\3\0",
+   "\x78", "\x78\x9c\x07",
+   "\xec\xc1\1\1\0\0\0\x80\x90\xfe\xaf\xee\x08\x0a" .. ("\0"):rep(1000) .. "\x18",
+   "\0\5\0\xfa\xffhello\3\0",
+   "\xb5\xc5\x01\x0d\0\0\x08\x03 \x13\xed\1\xdd\1\3\0",
+}
+for _, content in ipairs(CONTENT_GZIP) do
+   seed("coding", char(0, 0, 2), MIXED, content)
+   seed("coding", char(0, 64, 0), THREES, content)
+end
+for _, content in ipairs(CONTENT_DEFLATE) do
+   seed("coding", char(1, 0, 2), BYTEWISE, content)
+   seed("coding", char(1, 255, 255), WHOLE, content)
+end
+
 -- -- handshake: flags (1: client, 2: it offers subprotocols), head
 
 for _, bytes in ipairs(REQUESTS) do
