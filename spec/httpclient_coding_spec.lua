@@ -1,5 +1,6 @@
 -- weft.http and content codings; the compressing is done by python3's zlib.
 
+local lfs = require "lfs"
 local weft = require "weft"
 local server = require "spec.helper_server"
 local origin = require "spec.helper_origin"
@@ -15,12 +16,15 @@ local function run(f)
    end, SOON)
 end
 
--- name -> bytes, of one run of python3
-local made = {}
+local names = { "text", "gzip", "zlib", "raw", "members", "bomb", "twice", "empty" }
+local made = {} -- name -> bytes, of one run of python3
 
 setup(function()
+   local dir = os.tmpname()
+   os.remove(dir)
+   assert(lfs.mkdir(dir))
    local child = process.start({ "python3", "-c", [[
-import gzip, zlib, os
+import gzip, zlib, sys
 text = b"".join(b"line %d of the text\n" % i for i in range(3000))
 raw = zlib.compressobj(9, zlib.DEFLATED, -15)
 made = {
@@ -31,17 +35,16 @@ made = {
    "empty": gzip.compress(b""),
 }
 for name, data in made.items():
-   print(name, data.hex())
-print("done", "")
-]] }, { foreign = true })
-   for line in child.line, child do
-      local name, hex = line:match "^(%w+) (%x*)$"
-      if name then
-         made[name] = hex:gsub("%x%x", function(d) return string.char(tonumber(d, 16)) end)
-      end
+   open(sys.argv[1] + "/" + name, "wb").write(data)
+]], dir }, { foreign = true })
+   local output, status = child:finish()
+   assert(status == 0, output)
+   for _, name in ipairs(names) do
+      local file <close> = assert(io.open(dir .. "/" .. name, "rb"))
+      made[name] = file:read "a"
+      os.remove(dir .. "/" .. name)
    end
-   child:finish()
-   assert(made.done)
+   lfs.rmdir(dir)
 end)
 
 local function coded(coding, data)
