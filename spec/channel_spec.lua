@@ -211,6 +211,24 @@ describe("channel", function()
       assert.equal(42, ch:receive(5))
    end)
 
+   it("takes no value for a time limit in each()", function()
+      weft.run(function()
+         local ch = weft.channel()
+         local values = { {}, -1, 0, "text", 0.01 }
+         local sender = weft.spawn(function()
+            for _, v in ipairs(values) do
+               ch:send(v)
+               weft.sleep(0.02) -- the receiver waits before each of them
+            end
+            ch:close()
+         end)
+         local got = {}
+         for v in ch:each() do got[#got + 1] = v end
+         assert.same(values, got)
+         sender:join()
+      end)
+   end)
+
    it("moves many values between many tasks, each once", function()
       run(function()
          local ch, seen, sum = weft.channel(7), {}, 0

@@ -154,9 +154,15 @@ function channel:receive(timeout)
    return waiter.value
 end
 
+-- A for loop hands the last value on, too, which is no time limit.
+local function next_value(self)
+   local v = self:receive()
+   return v
+end
+
 --- for v in ch:each(): ends when the channel is closed and empty.
 function channel:each()
-   return channel.receive, self
+   return next_value, self
 end
 
 local function refuse_all(list)
