@@ -27,7 +27,8 @@ local function http_get(port, path)
 end
 
 describe("each example", function()
-   for _, name in ipairs { "chat", "client", "echo", "push", "tcp_echo" } do
+   for _, name in ipairs { "chat", "client", "echo", "push", "redis", "tcp_echo",
+      "webhook" } do
       it(("has fewer than 40 lines: %s.lua"):format(name), function()
          local count = 0
          for _ in io.lines("examples/" .. name .. ".lua") do
@@ -307,5 +308,79 @@ describe("tcp_echo.lua", function()
          said.client)
       assert.same({ "listening on port N", "accepted a peer", "received warp", "received weft",
          "closed" }, said.server)
+   end)
+end)
+
+describe("webhook.lua", function()
+   it("asks a service by HTTP, and bears what that says", function()
+      local child, port
+      local app = weft.app {}
+      local answers = { '{"reply":"hello too"}', "no JSON", false, "[1]", '{"reply":"again"}' }
+      local asked = {}
+      app:post("/bot", function(req)
+         asked[#asked + 1] = json.decode((assert(req:body()))).text
+         local text = answers[#asked]
+         return text and 200 or 500, { ["content-type"] = "application/json" }, text or nil
+      end)
+      local address = assert(app:listen "127.0.0.1:0")
+      child = example("webhook", { "http://" .. address .. "/bot", 0 })
+      port = tonumber((child:wait_for "://localhost:(%d+)/"))
+      within(20, function()
+         local ws <close> = assert(weft.connect(("ws://127.0.0.1:%d/"):format(port)))
+         ws:send "hello"
+         assert.equal("hello", ws:receive())
+         assert.equal("bot: hello too", ws:receive())
+         for i = 1, 4 do
+            ws:send("more " .. i)
+            assert.equal("more " .. i, ws:receive())
+         end
+         assert.equal("bot: again", ws:receive())
+         app:close()
+      end)
+      local rest, status = child:stop "INT"
+      assert.equal(0, status, rest)
+      assert.equal(2, select(2, rest:gsub("did not answer in JSON\n", "")))
+      assert.truthy(rest:find("the service answered 500\n", 1, true))
+      assert.equal("hello", asked[1])
+   end)
+end)
+
+describe("redis.lua", function()
+   it("joins the chats of two processes", function()
+      local listener = assert(weft.listen "127.0.0.1:0")
+      local _, redis_port = listener:getsockname()
+      listener:close()
+      local redis = process.start({ "redis-server", "--port", redis_port, "--save", "", "--bind",
+         "127.0.0.1" }, { foreign = true })
+      redis:wait_for "Ready to accept connections"
+      local children, sockets = {}, {}
+      for i = 1, 2 do
+         children[i] = example("redis", { 0, redis_port })
+         children[i].port = children[i]:wait_for "://localhost:(%d+)/"
+      end
+      within(20, function()
+         for i, name in ipairs { "Ada", "Grace" } do
+            sockets[i] = assert(weft.connect(("ws://127.0.0.1:%d/?name=%s"):format(
+               children[i].port, name)))
+         end
+         -- what is said before the other process has subscribed is lost: say it again
+         local said
+         repeat
+            sockets[1]:send "hello"
+            said = sockets[2]:receive(0.2)
+         until said
+         said = json.decode(said)
+         assert.same({ "Ada", "hello" }, { said.name, said.text })
+         sockets[2]:send "and back"
+         repeat said = json.decode((assert(sockets[1]:receive()))) until said.name == "Grace"
+         assert.equal("and back", said.text)
+         for _, ws in ipairs(sockets) do ws:close() end
+      end)
+      for _, child in ipairs(children) do
+         local rest, status = child:stop "INT"
+         assert.equal("", rest)
+         assert.equal(0, status)
+      end
+      redis:stop()
    end)
 end)
