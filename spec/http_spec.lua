@@ -507,6 +507,8 @@ describe("a request's body", function()
 
    local broken = {
       { "zz\r\n", "protocol" }, { "5\r\nhelloworld\r\n0\r\n\r\n", "protocol" },
+      { "5\nhello\r\n0\r\n\r\n", "protocol" }, { "5\r\nhello\n0\r\n\r\n", "protocol" },
+      { "5;x\ry\r\nhello\r\n0\r\n\r\n", "protocol" }, { "5\r\nhello\r\n0\n\n", "protocol" },
       { "-1\r\n", "protocol" }, { "\r\n", "protocol" }, { ("0"):rep(300), "protocol" },
       { "fffffffffffffffff\r\n", "protocol" },
       { "0\r\n" .. ("x: y\r\n"):rep(100) .. "\r\n", "protocol" },

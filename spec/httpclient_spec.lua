@@ -405,6 +405,7 @@ describe("the options of weft.http", function()
       { { headers = { ["content-length"] = 3 }, body = "four" }, "does not fit the body" },
       { { headers = { ["content-length"] = "x" }, body = print }, "does not fit the body" },
       { { headers = { host = { "a", "b" } } }, "one host is needed" },
+      { { headers = { ["x-a"] = 1, ["X-A"] = 2 } }, 'header "x-a" is there twice' },
       { { body = 5 }, "must be a string or a function" },
       { { bdoy = "x" }, "unknown option" },
       { { timeout = 0 }, "from 0.01 to 86400" },
@@ -462,6 +463,25 @@ describe("the options of weft.http", function()
          assert.equal("timeout", code)
          assert.truthy(message:find("timeout while the body came", 1, true), message)
          assert.equal(0, http.close_idle())
+      end)
+   end)
+
+   it("let a cancelled task go, and its connection, also within the body", function()
+      run(function()
+         local over = 0
+         local base = origin.serve(function(stream, n)
+            origin.read_request(stream)
+            if n == 1 then stream:send "HTTP/1.1 200 OK\r\n\r\nbegun"
+            elseif n == 2 then stream:send "HTTP/1.1 302 Up\r\nlocation: /x\r\n\r\nbegun" end
+            stream:receive "*a"
+            over = over + 1
+         end)
+         for i = 1, 2 do
+            local task = weft.spawn(http.get, base)
+            weft.sleep(0.05)
+            task:cancel()
+            while over < i do weft.sleep(0.001) end
+         end
       end)
    end)
 

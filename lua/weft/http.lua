@@ -26,9 +26,16 @@ local of_body = { ["content-type"] = true, ["content-length"] = true, ["content-
 local DROP = 64 << 10 -- of a redirect's body, so that its connection can be kept
 
 -- The user's fields by lower-case name; response.lines has judged them.
-local function fold(headers)
+local function fold(headers, where, level)
    local fields = {}
-   for name, value in pairs(headers or {}) do fields[name:lower()] = value end
+   for name, value in pairs(headers or {}) do
+      local lower = name:lower()
+      if fields[lower] ~= nil then
+         error(("%s: header %q is there twice; a list makes several fields"):format(where, lower),
+            level + 1)
+      end
+      fields[lower] = value
+   end
    return fields
 end
 
@@ -49,7 +56,7 @@ local function new_request(opts, where, level)
       error(where .. ": CONNECT is not for scripts: it makes a tunnel", level + 1)
    end
    response.lines(opts.headers or {}, forbidden, where, level + 1)
-   local fields = fold(opts.headers)
+   local fields = fold(opts.headers, where, level + 1)
    local host = fields.host
    if host ~= nil and (type(host) ~= "string" or host:find("[,%s]")) then
       error(where .. ": header \"host\": one host is needed", level + 1)

@@ -137,6 +137,7 @@ class.__gc = class.close
 
 -- Reads the whole body into self.body, at most max_body bytes.
 function answer.read_all(self)
+   local _ <close> = self -- a task that is cancelled here leaves no connection behind
    local parts, total, most = {}, 0, self.opts.max_body
    if not self.decoder then self.reader.room = most end
    while true do
@@ -145,7 +146,6 @@ function answer.read_all(self)
       if not data then break end
       total = total + #data
       if total > most then
-         self:close()
          return nil, ("the body is larger than max_body (%d bytes)"):format(most), "too_big"
       end
       parts[#parts + 1] = data
@@ -157,14 +157,14 @@ end
 --- Drops what is left of a small body, so that the connection can be used again: of an
 -- answer that leads elsewhere.
 function answer.drop(self, most)
+   local _ <close> = self
    local total = 0
    for _ = 1, 64 do
       local data = self:read()
       if not data then return end
       total = total + #data
-      if total > most then break end
+      if total > most then return end
    end
-   self:close()
 end
 
 answer.methods = class

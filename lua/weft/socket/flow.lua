@@ -52,27 +52,25 @@ local function about(socket, call)
    }, { __call = function(_, ...) return call(...) end })
 end
 
---- Adds sinkt, sourcet, sink, source and BLOCKSIZE to the module.
-function flow.install(module)
-   local sinks, sources = {}, {}
-   module.BLOCKSIZE = 2048
-
-   sinks["close-when-done"] = function(socket)
+-- A sink that sends, and at the end does that.
+local function sender(finish)
+   return function(socket)
       return about(socket, function(chunk)
          if chunk then return socket:send(chunk) end
-         socket:close()
+         finish(socket)
          return 1
       end)
    end
+end
 
-   sinks["keep-open"] = function(socket)
-      return about(socket, function(chunk)
-         if chunk then return socket:send(chunk) end
-         return 1
-      end)
-   end
+local sinks = {
+   ["close-when-done"] = sender(function(socket) socket:close() end),
+   ["keep-open"] = sender(function() end),
+}
 
-   sources["by-length"] = function(socket, length)
+-- module.BLOCKSIZE is for users to set.
+local function by_length(module)
+   return function(socket, length)
       return about(socket, function()
          if length <= 0 then return nil end
          local chunk, err = socket:receive(math.min(module.BLOCKSIZE, length))
@@ -81,8 +79,10 @@ function flow.install(module)
          return chunk
       end)
    end
+end
 
-   sources["until-closed"] = function(socket)
+local function until_closed(module)
+   return function(socket)
       local done = false
       return about(socket, function()
          if done then return nil end
@@ -94,8 +94,13 @@ function flow.install(module)
          return partial
       end)
    end
+end
 
+--- Adds all of this to the module; protocol modules add more sinks and sources.
+function flow.install(module)
+   local sources = { ["by-length"] = by_length(module), ["until-closed"] = until_closed(module) }
    sinks.default, sources.default = sinks["keep-open"], sources["until-closed"]
+   module.BLOCKSIZE = 2048
    module.sinkt, module.sourcet = sinks, sources
    module.sink, module.source = flow.choose(sinks), flow.choose(sources)
    for _, name in ipairs { "newtry", "protect", "skip", "choose" } do
