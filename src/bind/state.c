@@ -225,7 +225,9 @@ wf_handle *wf_handle_check(lua_State *L)
     if (WF_LIKELY(h))
         return h;
     wf_class_field(L, "__name");
-    luaL_typeerror(L, 1, lua_tostring(L, -1));
+    const char *name = lua_tostring(L, -1); /* the metatable keeps it */
+    lua_pop(L, 1);                          /* it must not look like a missing argument */
+    luaL_typeerror(L, 1, name);
     return NULL;
 }
 
