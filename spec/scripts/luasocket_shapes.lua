@@ -184,6 +184,13 @@ local list = s.dns.getaddrinfo "127.0.0.1"
 show("getaddrinfo", #list, list[1].family, list[1].addr)
 show("getaddrinfo nothing", s.dns.getaddrinfo "no-such-name.invalid")
 show("gethostname", s.dns.gethostname())
+local host
+host, found = s.dns.tohostname "127.0.0.1"
+show("tohostname", host, found.name, #found.alias, found.ip[1])
+show("tohostname of a name", (s.dns.tohostname "localhost"))
+show("tohostname nothing", s.dns.tohostname "no-such-name.invalid")
+show("getnameinfo", s.dns.getnameinfo("127.0.0.1")[1])
+show("getnameinfo nothing", s.dns.getnameinfo "no-such-name.invalid")
 
 local function try(name, f, ...)
    local all = table.pack(pcall(f, ...))

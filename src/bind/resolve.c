@@ -34,7 +34,9 @@ static int resolve_k(lua_State *L, int status, lua_KContext ctx)
         return wf_fail(L, WF_TIMEOUT, "timeout while looking up '%s'", host);
     }
     int n = 1;
-    if (lookup->status == 0)
+    if (lookup->status == 0 && lookup->name[0])
+        lua_pushstring(L, lookup->name);
+    else if (lookup->status == 0)
         push_addresses(L, lookup->result);
     else
         n = wf_fail(L, WF_RESOLVE, "cannot resolve '%s': %s", host,
@@ -42,6 +44,15 @@ static int resolve_k(lua_State *L, int status, lua_KContext ctx)
                                                  : gai_strerror(lookup->status));
     lookup->object.class->destroy(&lookup->object);
     return n;
+}
+
+/* [-0, +n, raises] wf_wait_begin came before */
+static int start(lua_State *L, wf_loop *loop, const char *host, bool reverse)
+{
+    wf_lookup *lookup = wf_lookup_new(loop, host, reverse);
+    if (!lookup)
+        return wf_fail(L, WF_NOMEM, NULL);
+    return wf_wait(L, &lookup->waiter, resolve_k, (lua_KContext)lookup);
 }
 
 static int l_resolve(lua_State *L)
@@ -60,13 +71,26 @@ static int l_resolve(lua_State *L)
         return 1;
     }
     wf_wait_begin(L, timeout);
-    wf_lookup *lookup = wf_lookup_new(loop, host);
-    if (!lookup)
-        return wf_fail(L, WF_NOMEM, NULL);
-    return wf_wait(L, &lookup->waiter, resolve_k, (lua_KContext)lookup);
+    return start(L, loop, host, false);
 }
 
-static const luaL_Reg functions[] = { { "resolve", l_resolve }, { NULL, NULL } };
+/* name_of(ip [, timeout]) -> name | nil, message, code */
+static int l_name_of(lua_State *L)
+{
+    wf_loop *loop = wf_state_loop(L);
+    const char *ip = luaL_checkstring(L, 1);
+    wf_sockaddr a;
+    if (!wf_sockaddr_parse(&a, ip, 0))
+        return wf_fail(L, WF_RESOLVE, "'%s' is not a numeric address", ip);
+    wf_wait_begin(L, wf_opt_timeout(L, 2));
+    return start(L, loop, ip, true);
+}
+
+static const luaL_Reg functions[] = {
+    { "resolve", l_resolve },
+    { "name_of", l_name_of },
+    { NULL, NULL },
+};
 
 void wf_open_resolve(lua_State *L, int module)
 {

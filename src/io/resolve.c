@@ -18,7 +18,9 @@ typedef struct wf_lookup_job {
     struct wf_lookup_job *next;
     wf_lookup *lookup; /* NULL: given up. Guarded by the resolver's lock */
     int status, err;
+    bool reverse;
     struct addrinfo *result;
+    char name[NI_MAXHOST]; /* of a reverse look-up */
     char host[];
 } job;
 
@@ -66,7 +68,12 @@ static void unref(wf_resolver *r)
 static void look_up(job *j)
 {
     struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+    if (j->reverse)
+        hints.ai_flags = AI_NUMERICHOST;
     j->status = getaddrinfo(j->host, NULL, &hints, &j->result);
+    if (j->reverse && j->status == 0)
+        j->status = getnameinfo(j->result->ai_addr, j->result->ai_addrlen, j->name,
+                                sizeof j->name, NULL, 0, NI_NAMEREQD);
     j->err = errno;
 }
 
@@ -115,6 +122,7 @@ static void collect(struct ev_loop *ev, ev_async *async, int revents)
             l->err = j->err;
             l->result = j->result;
             j->result = NULL;
+            memcpy(l->name, j->name, sizeof l->name);
             ev_unref(r->loop->ev);
             wf_wake(&l->waiter, WF_OK);
         }
@@ -198,7 +206,7 @@ static void nothing(wf_object *object)
 
 static const wf_class class = { "lookup", destroy, destroy, nothing };
 
-wf_lookup *wf_lookup_new(wf_loop *loop, const char *host)
+wf_lookup *wf_lookup_new(wf_loop *loop, const char *host, bool reverse)
 {
     if (!loop->resolver && !(loop->resolver = resolver_new(loop)))
         return NULL;
@@ -210,6 +218,7 @@ wf_lookup *wf_lookup_new(wf_loop *loop, const char *host)
         return NULL;
     }
     memcpy(j->host, host, n);
+    j->reverse = reverse;
     j->lookup = l;
     if (!submit(loop->resolver, j)) {
         free(j);

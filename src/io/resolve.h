@@ -5,6 +5,8 @@
 #ifndef WF_IO_RESOLVE_H
 #define WF_IO_RESOLVE_H
 
+#include <netdb.h>
+
 #include "io/loop.h"
 
 WF_HIDDEN_BEGIN
@@ -20,10 +22,12 @@ typedef struct wf_lookup {
     int status; /* of getaddrinfo: 0, EAI_…; EAI_SYSTEM: err */
     int err;
     struct addrinfo *result;
+    char name[NI_MAXHOST]; /* of a reverse look-up */
 } wf_lookup;
 
-/* Starts looking a stream address up. NULL: no memory or no thread. */
-wf_lookup *wf_lookup_new(wf_loop *loop, const char *host);
+/* Starts looking a stream address up; reverse: the name of a numeric one. NULL: no
+ * memory or no thread. */
+wf_lookup *wf_lookup_new(wf_loop *loop, const char *host, bool reverse);
 void wf_resolver_free(wf_resolver *resolver);
 
 WF_HIDDEN_END

@@ -21,6 +21,24 @@ function dns.toip(host)
    return list[1], resolved(host, list)
 end
 
+--- tohostname(ip or host) -> name, { name=, alias=, ip= } | nil, message
+function dns.tohostname(address)
+   local ip, found = dns.toip(address)
+   if not ip then return nil, found end
+   local name = core.name_of(ip)
+   if not name then return nil, "host not found" end
+   return name, resolved(name, found.ip)
+end
+
+--- getnameinfo(ip or host) -> names | nil, message
+function dns.getnameinfo(address)
+   local all, message, code = core.resolve(address)
+   if not all then return nil, errors.text(code, message) end
+   local names = {}
+   for i, ip in ipairs(all) do names[i] = core.name_of(ip) or ip end
+   return names
+end
+
 --- getaddrinfo(host) -> { { family=, addr= }... } | nil, message
 function dns.getaddrinfo(host)
    local all, message, code = core.resolve(host)
@@ -35,6 +53,8 @@ end
 --- gethostname() -> name
 function dns.gethostname() return core.hostname() end
 
-for _, name in ipairs { "toip", "getaddrinfo" } do dns[name] = nested.method(dns[name]) end
+for _, name in ipairs { "toip", "tohostname", "getaddrinfo", "getnameinfo" } do
+   dns[name] = nested.method(dns[name])
+end
 
 return dns
