@@ -463,8 +463,10 @@ int __wrap_close(int fd)
     for (size_t i = 0; i < the_loop.nios; i++)
         MUST(the_loop.ios[i]->fd != fd, "%d is closed while it is watched", fd);
     remote *r = k.fds[fd - FIRST_FD].remote;
-    if (r)
+    if (r) {
         r->fin = r->closed = true;
+        r->hurt |= r->denied; /* it was not let say all */
+    }
     k.fds[fd - FIRST_FD].kind = FD_FREE;
     return 0;
 }
