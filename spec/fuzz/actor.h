@@ -101,8 +101,21 @@ static void let_go(actor *a)
     object->class->release(object);
 }
 
+/* What closed() would tell. */
+static void check_end(const wf_ws *ws)
+{
+    bool whole;
+    size_t n;
+    const char *reason = wf_ws_reason(ws, &n);
+    slow_utf8((const uint8_t *)reason, n, &whole);
+    MUST(n <= WF_REASON_MAX && whole, "a reason of %zu bytes", n);
+    MUST(!ws->ended || ws->code >= 1000, "code %u", ws->code);
+}
+
 static void leave(actor *a)
 {
+    if (a->handle && a->handle->class == &wf_ws_class)
+        check_end((const wf_ws *)a->handle);
     let_go(a);
     destroy_actor(&a->object);
 }
@@ -163,6 +176,8 @@ static bool indulge(actor *a, wf_ws *ws)
 {
     if (a->habits & TOPIC && a->count % 3 == 0)
         publish(a, ws);
+    if (a->habits & TOPIC && a->count == 7)
+        wf_hub_unsubscribe(ws, "all", 3);
     if (a->habits & QUITS && a->count == 4)
         wf_ws_close(ws, 3000 + a->count, "enough", 6);
     if (a->habits & FORGETS && a->count == 5) {
