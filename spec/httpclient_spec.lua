@@ -407,7 +407,8 @@ describe("the options of weft.http", function()
       { { headers = { host = { "a", "b" } } }, "one host is needed" },
       { { headers = { ["x-a"] = 1, ["X-A"] = 2 } }, 'header "x-a" is there twice' },
       { { body = 5 }, "must be a string or a function" },
-      { { bdoy = "x" }, "unknown option" },
+      { { bdoy = "x" }, "unknown option" }, { { tls = { bogus = 1 } }, "unknown option" },
+      { { tls = { key = "x.key" } }, "a key without a cert" },
       { { timeout = 0 }, "from 0.01 to 86400" },
    }
    for i, row in ipairs(rows) do

@@ -13,6 +13,9 @@ local url = require "weft.url"
 
 local http = {}
 
+local ALPN = { "http/1.1" }
+local usual_tls = tls.recipe(nil, false, ALPN, "weft.http", 1)
+
 -- Fields that frame the request or its connection; setting them is misuse.
 local forbidden = {}
 for name in ([[transfer-encoding connection keep-alive te upgrade http2-settings
@@ -185,7 +188,7 @@ end
 local function perform(text, opts, where, level)
    options.argument(text, "string", "the URL", where, level + 1)
    opts = options.check(opts, limits.request, where, level + 1)
-   opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
+   opts.secure = opts.tls and tls.recipe(opts.tls, false, ALPN, where, level + 1) or usual_tls
    local request = new_request(opts, where, level + 1)
    local parts, message = url.parse(text, url.http)
    local result, code = nil, "resolve"
