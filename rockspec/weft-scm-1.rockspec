@@ -112,6 +112,7 @@ build = {
       ["weft.socket.errors"] = "lua/weft/socket/errors.lua",
       ["weft.socket.flow"] = "lua/weft/socket/flow.lua",
       ["weft.socket.nested"] = "lua/weft/socket/nested.lua",
+      ["weft.socket.object"] = "lua/weft/socket/object.lua",
       ["weft.socket.select"] = "lua/weft/socket/select.lua",
       ["weft.socket.tcp"] = "lua/weft/socket/tcp.lua",
       ["weft.static"] = "lua/weft/static.lua",

@@ -3,14 +3,14 @@
 
 local channel = require "weft.channel"
 local core = require "weft.core"
-local tcp = require "weft.socket.tcp"
+local sockets = require "weft.socket.object"
 
 -- The socket behind an object: itself, or by its descriptor one that it stands for, as
 -- protocol modules' own objects do.
 local function socket_of(object)
-   if tcp.is(object) then return object end
+   if sockets.is(object) then return object end
    local getfd = (type(object) == "table" or type(object) == "userdata") and object.getfd
-   local socket = getfd and tcp.by_fd(getfd(object))
+   local socket = getfd and sockets.by_fd(getfd(object))
    if socket then return socket end
    error(("weft.socket.select: no socket of weft.socket: %s"):format(tostring(object)), 4)
 end

@@ -4,21 +4,21 @@
 local core = require "weft.core"
 local errors = require "weft.socket.errors"
 local nested = require "weft.socket.nested"
+local object = require "weft.socket.object"
 
 local tcp = {}
 
 -- { native=, class=, connected=, closed= both true or nil, family= "inet" | "inet6" | nil,
 --   block=, total= seconds or nil, sent=, received=, born= }
-local class = { __name = "weft.socket" }
+local class = object.metatable()
+local methods = class.__index
 
-local failure = errors.text
-local bad_descriptor = "Bad file descriptor"
-
-local by_fd = setmetatable({}, { __mode = "v" })
+local failure, demand, total_guard = errors.text, object.demand, object.total_guard
+local apply_timeout = object.apply_timeout
 
 local function new(native, kind, family)
-   return setmetatable({ native = native, class = kind, family = family, sent = 0,
-      received = 0, born = core.gettime() }, class)
+   return setmetatable({ native = native, class = kind, family = family, steps = true,
+      sent = 0, received = 0, born = core.gettime() }, class)
 end
 
 --- tcp.new(family) -> a master object, or nil and a message
@@ -28,69 +28,12 @@ function tcp.new(family)
    return new(native, "tcp{master}", family)
 end
 
---- The object of a descriptor that getfd() has told.
-function tcp.by_fd(fd)
-   return by_fd[fd]
-end
-
---- Is it one of these objects?
-function tcp.is(object)
-   return getmetatable(object) == class
-end
-
-local function demand(self, wanted)
-   if self.class == wanted then return end
-   error(("bad argument #1 (%s expected)"):format(wanted), 3)
-end
-
--- LuaSocket ends each wait after the time "b", and the operation after the time "t"; a
--- guard for the latter.
-local no_guard = setmetatable({}, { __close = function() end })
-local function total_guard(self)
-   return self.total and core.deadline(self.total) or no_guard
-end
-
--- A native handle changes its class with its use, and loses its time then.
-local function apply_timeout(self)
-   if not self.closed then self.native:settimeout(self.block, "b") end
-end
-
-local function port_number(port)
-   local number = math.tointeger(tonumber(port))
-   if number and number >= 0 then return number & 0xffff end
-end
-
-local function is_family(ip, family)
-   return not family or (ip:find(":", 1, true) and "inet6" or "inet") == family
-end
-
--- The host's addresses, of the object's family.
-local function addresses_of(self, host)
-   local all, message, code = core.resolve(host)
-   if not all then return nil, failure(code, message) end
-   local list = {}
-   for _, ip in ipairs(all) do
-      if is_family(ip, self.family) then list[#list + 1] = ip end
-   end
-   if list[1] then return list end
-   return nil, failure("resolve")
-end
-
--- LuaSocket's "*" is the IPv4 one unless the object is for IPv6.
-local function bind_addresses(self, host)
-   if host == "*" then return { self.family == "inet6" and "::" or "0.0.0.0" } end
-   return addresses_of(self, host)
-end
-
-local methods = {}
-class.__index = methods
-
 --- bind(host, port) -> 1 | nil, message
 function methods:bind(host, port)
    demand(self, "tcp{master}")
-   port = port_number(port)
+   port = object.port(port)
    if not port then return nil, errors.no_service end
-   local list, message = bind_addresses(self, host)
+   local list, message = object.bind_addresses(self, host)
    if not list then return nil, message end
    for _, ip in ipairs(list) do
       local ok, why, code = self.native:bind_ip(ip, port)
@@ -123,7 +66,7 @@ end
 
 local function connect(self, host, port)
    if port == 0 then return nil, "connection refused" end
-   local list, message = addresses_of(self, host)
+   local list, message = object.addresses_of(self, host)
    if not list then return nil, message end
    for _, ip in ipairs(list) do
       local ok, why, code = self.native:connect_ip(ip, port, self.block)
@@ -137,7 +80,7 @@ end
 --- connect(host, port) -> 1 | nil, message. One that times out is given up.
 function methods:connect(host, port)
    if self.class == "tcp{server}" then demand(self, "tcp{client}") end
-   port = port_number(port)
+   port = object.port(port)
    if not port then return nil, errors.no_service end
    if self.connected then return nil, "already connected" end
    self.class = "tcp{client}" -- also when it fails
@@ -212,20 +155,6 @@ function methods:shutdown(how)
    return 1
 end
 
---- close() -> 1
-function methods:close()
-   self.closed = true
-   self.native:close()
-   return 1
-end
-
---- getsockname() -> ip, port as text, family | nil, message
-function methods:getsockname()
-   local ip, port, family = self.native:getsockname()
-   if ip then return ip, tostring(port), family end
-   return nil, bad_descriptor
-end
-
 --- getpeername() -> ip, port, family | nil, message
 function methods:getpeername()
    if self.class == "tcp{server}" and not self.closed then
@@ -234,7 +163,7 @@ function methods:getpeername()
    local ip, port, family
    if self.connected then ip, port, family = self.native:getpeername() end
    if ip then return ip, port, family end
-   return nil, bad_descriptor
+   return nil, object.bad_descriptor
 end
 
 local known_options = { keepalive = true, reuseaddr = true, reuseport = true,
@@ -265,25 +194,6 @@ function methods:getoption(name)
    return value
 end
 
---- settimeout(seconds [, mode]) -> 1. "b": of each wait; "t": of each operation.
-function methods:settimeout(seconds, mode)
-   mode = mode or "b"
-   if seconds ~= nil and type(seconds) ~= "number" then
-      error("bad argument #2 to 'settimeout' (number expected)", 2)
-   end
-   if seconds and (seconds < 0 or seconds ~= seconds) then seconds = nil end
-   if mode:find("^b") then self.block = seconds
-   elseif mode:find("^[tr]") then self.total = seconds
-   else error("bad argument #3 to 'settimeout' (invalid timeout mode)", 2) end
-   apply_timeout(self)
-   return 1
-end
-
---- gettimeout() -> "b", "t"; -1: none
-function methods:gettimeout()
-   return self.block or -1, self.total or -1
-end
-
 --- getstats() -> bytes received, bytes sent, age in seconds
 function methods:getstats()
    return self.received, self.sent, core.gettime() - self.born
@@ -301,24 +211,9 @@ function methods:dirty()
    return self.connected == true and not self.closed and core.pending(self.native) > 0
 end
 
---- getfd() -> its descriptor, for select(); nobody else may read or write there
-function methods:getfd()
-   local fd = self.closed and -1 or core.fd(self.native)
-   if fd >= 0 then by_fd[fd] = self end
-   return fd
-end
-
---- getfamily() -> "inet4" | "inet6"
-function methods:getfamily()
-   return self.family == "inet6" and "inet6" or "inet4"
-end
-
 for _, name in ipairs { "accept", "bind", "connect", "receive", "send" } do
    methods[name] = nested.method(methods[name])
 end
 methods.setpeername, methods.setsockname = methods.connect, methods.bind
-
-class.__close = methods.close
-class.__tostring = function(self) return ("%s: %p"):format(self.class, self) end
 
 return tcp
