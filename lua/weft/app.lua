@@ -91,9 +91,9 @@ function app:listen(address, opts)
    return net.show(ip, port), port
 end
 
---- app:publish(topic, message [, kind]) -> how many it went to
-function app:publish(topic, message, kind)
-   return self.hub:publish(topic, message, kind)
+--- app:publish(topic, message [, kind [, opts]]) -> how many it went to
+function app:publish(topic, message, kind, opts)
+   return self.hub:publish(topic, message, kind, opts)
 end
 
 --- app:stats() -> a table of counts

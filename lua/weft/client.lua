@@ -20,11 +20,13 @@ for name in ([[host upgrade connection sec-websocket-key sec-websocket-version
 
 local function request_head(parts, key, fields, opts)
    local basic = not fields.authorized and url.basic(parts)
+   local extension = core.ws_offer(opts.compiled)
    return table.concat {
       "GET ", url.target(parts), " HTTP/1.1\r\nhost: ", url.host_field(parts),
       "\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: ", key,
       "\r\nsec-websocket-version: 13\r\n",
       opts.offered and "sec-websocket-protocol: " .. opts.offered .. "\r\n" or "",
+      extension and "sec-websocket-extensions: " .. extension .. "\r\n" or "",
       basic and "authorization: " .. basic .. "\r\n" or "", fields.lines, "\r\n",
    }
 end
@@ -55,7 +57,7 @@ local function shake_hands(stream, parts, fields, opts)
    answer, message, code = ask(stream, request_head(parts, key, fields, opts), opts)
    if not answer then return nil, message, code end
    if answer.status ~= 101 then return refusal(answer) end
-   local protocol, why = core.ws_check(answer, key, opts.offered)
+   local protocol, why = core.ws_check(answer, key, opts.offered, opts.compiled)
    if protocol == nil then return nil, why, "handshake", answer end
    return core.ws_client(stream, answer, opts.compiled, protocol or nil)
 end
@@ -123,7 +125,7 @@ end
 -- every attempt needs of them. Raises at the user's line.
 function client.prepare(opts, rules, where, level)
    opts = options.check(opts, rules, where, level + 1)
-   opts.compiled = upgrade.compile(opts, where, level + 1)
+   opts.compiled = upgrade.compile(opts, where, level + 1, true)
    opts.offered = offered_list(opts.protocols)
    compile_fields(opts, where, level + 1)
    opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)

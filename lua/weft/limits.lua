@@ -38,6 +38,44 @@ local function token_list(list)
    end
 end
 
+local function one_of(values)
+   return function(v)
+      if values[v] then return end
+      local names = {}
+      for name in pairs(values) do names[#names + 1] = ("%q"):format(name) end
+      table.sort(names)
+      return ("must be %s, got %q"):format(table.concat(names, " or "), v)
+   end
+end
+
+local MODES = { dedicated = true, shared = true }
+
+local function compression_mode(v)
+   return type(v) == "string" and one_of(MODES)(v) or nil
+end
+
+local function window(text)
+   return count(nil, 9, 15, text)
+end
+
+-- permessage-deflate (RFC 7692).
+limits.compression = {
+   mode = { type = "string", default = "dedicated", check = one_of(MODES),
+      text = "a compressor for each connection, or one for all that remembers no message" },
+   window = window("bits of the window, both ways"),
+   server_max_window_bits = window("the same of the server's messages"),
+   client_max_window_bits = window("the same of the client's messages"),
+   server_no_context_takeover = { type = "boolean", default = false,
+      text = "the server's messages refer to none before them" },
+   client_no_context_takeover = { type = "boolean", default = false,
+      text = "the client's messages refer to none before them" },
+   memlevel = count(5, 1, 9, "zlib's memLevel"),
+   level = count(6, 0, 9, "zlib's level"),
+   threshold = bytes(512, 0, GIGABYTE, "messages from this size on are compressed"),
+   max_ratio = count(25, 1, 1032,
+      "inflated to received bytes of a message above 64 KiB; 1009 beyond; deflate reaches 1032"),
+}
+
 -- What a WebSocket connection is held to, on either side.
 limits.connection = {
    max_message = bytes(1 << 20, 1, GIGABYTE,
@@ -50,6 +88,8 @@ limits.connection = {
    idle_timeout = seconds(0, 0, "the time without a message either way after which the "
       .. "connection is closed with 1001; 0: it may last"),
    send_timeout = seconds(30, 0.01, "the time that a send waits for a peer that takes nothing"),
+   compression = { type = "boolean|string|table", default = false, check = compression_mode,
+      text = "permessage-deflate (RFC 7692): true, \"dedicated\", \"shared\", or a table" },
    high_mark = bytes(64 << 10, 1, GIGABYTE, "queued output above which send waits"),
    low_mark = bytes(16 << 10, 0, GIGABYTE, "queued output below which send goes on"),
    hard_mark = bytes(1 << 20, 1, GIGABYTE,
@@ -95,16 +135,6 @@ limits.app = options.merge(limits.connection, limits.handshake, limits.head, lim
    limits.server)
 
 local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
-
-local function one_of(values)
-   return function(v)
-      if values[v] then return end
-      local names = {}
-      for name in pairs(values) do names[#names + 1] = ("%q"):format(name) end
-      table.sort(names)
-      return ("must be %s, got %q"):format(table.concat(names, " or "), v)
-   end
-end
 
 -- RFC 7301 3.1
 local function alpn_list(list)

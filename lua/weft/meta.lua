@@ -162,8 +162,34 @@ function weft.app(opts) end
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
 ---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
 ---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
+---@field compression? boolean|"dedicated"|"shared"|weft.CompressionOptions default false: permessage-deflate (RFC 7692), where the peer wants it, too; `true` is "dedicated" with its defaults
 ---@field inbox_messages? integer default 16, 1 to 1048576: messages kept while no task receives; then reading stops
 ---@field inbox_bytes? integer bytes, default 262144, 1 to 1073741824: the same for their size
+
+--- How messages are compressed (permessage-deflate, RFC 7692). With mode "dedicated" each
+--- connection has a compressor and a decompressor of its own, which remember the messages
+--- before (context takeover): some 50 KiB at the default sizes, of which the compressor's part is
+--- given back after seconds without use. With "shared" all connections use the loop's, each message
+--- stands alone, and an idle connection costs nothing more than a plain one. A published message is
+--- compressed once for each window in use, for both modes; after it a dedicated compressor
+--- begins anew. A server declines offers that are not in order; a client that gets an answer
+--- outside of its offer fails with "handshake", which names what is wrong. Data that does not
+--- inflate ends the connection with 1007.
+---@class weft.CompressionOptions
+---@field mode? "dedicated"|"shared" default dedicated: with or without context takeover
+---@field window? integer 9 to 15: bits of the window, both ways; by default 12 for what weft compresses and, in mode "dedicated", what clients of a server do. A client asks its server for a limit only when it is given
+---@field server_max_window_bits? integer 9 to 15: the same for what the server compresses, instead of `window`
+---@field client_max_window_bits? integer 9 to 15: the same for what the client compresses. A client that cannot be limited is told to do without context takeover
+---@field server_no_context_takeover? boolean default false: the server's messages refer to none before them
+---@field client_no_context_takeover? boolean default false: the client's messages refer to none before them
+---@field memlevel? integer default 5, 1 to 9: zlib's memLevel, for memory of the compressor
+---@field level? integer default 6, 0 to 9: zlib's level, for its effort
+---@field threshold? integer bytes, default 512, 0 to 1073741824: messages from this size on are compressed
+---@field max_ratio? integer default 25, 1 to 1032: what a message above 64 KiB may inflate to, in bytes for each byte received; 1009 above. `max_message` bounds what inflates, too. 1032 is the most that deflate can do
+
+--- Options of one message.
+---@class weft.SendOptions
+---@field compress? boolean false: it is not compressed; true: it is, also below `threshold`. Without permessage-deflate neither does anything
 
 --- Who may open a WebSocket, and with which subprotocol.
 ---@class weft.HandshakeOptions
@@ -608,6 +634,7 @@ function socket.install() end
 --- A WebSocket connection; the same object on both ends. Text is UTF-8 both ways.
 ---@class weft.websocket
 ---@field protocol string? the subprotocol that was agreed on
+---@field extensions string the extension that was agreed on with its parameters, as in "permessage-deflate; server_no_context_takeover"; "" without
 ---@field request weft.request the opening request; on a client the head of the server's answer
 ---@field data any yours; at first what `authorize` returned
 ---@field remote string the peer's IP address
@@ -627,18 +654,20 @@ function ws:messages() end
 --- Sends a message. Waits before it is queued while the peer is slow (`high_mark`).
 ---@param data string
 ---@param kind? weft.Kind default "text"
+---@param opts? weft.SendOptions
 ---@return true? ok
 ---@return string? message
 ---@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
-function ws:send(data, kind) end
+function ws:send(data, kind, opts) end
 
 --- Sends a message unless it would have to wait.
 ---@param data string
 ---@param kind? weft.Kind default "text"
+---@param opts? weft.SendOptions
 ---@return boolean? ok false: the peer is slow; nothing was queued
 ---@return string? message
 ---@return weft.Code? code
-function ws:try_send(data, kind) end
+function ws:try_send(data, kind, opts) end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
 ---@param timeout? number seconds, default the option `ping_timeout`; the connection can be used on after it
@@ -689,10 +718,11 @@ function ws:unsubscribe(topic) end
 ---@param topic string
 ---@param message string
 ---@param kind? weft.Kind default "text"
+---@param opts? weft.SendOptions
 ---@return integer? reached how many it went to
 ---@return string? message
 ---@return weft.Code? code
-function ws:publish(topic, message, kind) end
+function ws:publish(topic, message, kind, opts) end
 
 --- The head of a request, as handlers get it; of the server's answer for a client. Fields of
 --- your own can be set.
@@ -883,10 +913,11 @@ function app:listen(address, opts) end
 ---@param topic string
 ---@param message string
 ---@param kind? weft.Kind default "text"
+---@param opts? weft.SendOptions
 ---@return integer? reached how many it went to
 ---@return string? message
 ---@return weft.Code? code "utf8" when a text is not UTF-8
-function app:publish(topic, message, kind) end
+function app:publish(topic, message, kind, opts) end
 
 --- Counts: `connections` and `websockets` are open now; `accepted`, `requests`, `upgraded`,
 --- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and

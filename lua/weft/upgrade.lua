@@ -3,6 +3,7 @@
 -- answered. core.judge decides whether the request is valid at all.
 
 local core = require "weft.core"
+local compression = require "weft.compression"
 local limits = require "weft.limits"
 local origin = require "weft.origin"
 local response = require "weft.response"
@@ -10,13 +11,14 @@ local response = require "weft.response"
 local upgrade = {}
 
 --- core's compiled form of the connection's options; raises for the user when
--- the marks contradict each other.
-function upgrade.compile(opts, where, level)
+-- the marks contradict each other. client: for that role.
+function upgrade.compile(opts, where, level, client)
    if opts.low_mark > opts.high_mark or opts.high_mark > opts.hard_mark then
       local message = "%s: low_mark (%d), high_mark (%d) and hard_mark (%d) must be in that order"
       error(message:format(where, opts.low_mark, opts.high_mark, opts.hard_mark), level + 1)
    end
    return core.ws_options {
+      compression = compression.compile(opts.compression, client, where, level + 1),
       max_message = opts.max_message, max_fragments = opts.max_fragments,
       max_empty = opts.max_empty_fragments,
       ping_interval = opts.ping_interval, ping_timeout = opts.ping_timeout,

@@ -55,15 +55,57 @@ static int fail_check(lua_State *L, const wf_request *r, const char *why, wf_spa
     return 2;
 }
 
-/* ws_check(response, key, offered) -> protocol or false | nil, why */
+/* ws_offer(options) -> the value of a client's Sec-WebSocket-Extensions, or nil */
+static int l_ws_offer(lua_State *L)
+{
+    char text[WF_EXTENSION_TEXT];
+    size_t n = wf_extension_offer(&wf_ws_options_arg(L, 1)->deflate.wish, text);
+    if (n > 0)
+        lua_pushlstring(L, text, n);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+/* Every such field of the head, one after the other. */
+static const char *check_extensions(const wf_head *head, const char *p,
+                                    const wf_extension *wish, wf_extension *agreed)
+{
+    static const char name[] = "sec-websocket-extensions";
+    const char *why = NULL;
+    *agreed = (wf_extension){ .deflate = false };
+    for (int i = 0; !why && (i = wf_head_find(head, p, name, i)) >= 0; i++) {
+        wf_span v = head->fields[i].value;
+        why = wf_extension_check(p + v.at, v.len, wish, agreed);
+    }
+    return why;
+}
+
+static wf_extension accept_extensions(const wf_head *head, const char *p,
+                                      const wf_extension *wish)
+{
+    static const char name[] = "sec-websocket-extensions";
+    wf_extension agreed = { .deflate = false };
+    for (int i = 0; wish->deflate && (i = wf_head_find(head, p, name, i)) >= 0; i++) {
+        wf_span v = head->fields[i].value;
+        wf_extension_accept(p + v.at, v.len, wish, &agreed);
+    }
+    return agreed;
+}
+
+/* ws_check(response, key, offered, options) -> protocol or false | nil, why */
 static int l_ws_check(lua_State *L)
 {
     wf_head head;
     wf_request *r = wf_request_head(L, 1, &head);
     const char *key = luaL_checkstring(L, 2), *offered = luaL_optstring(L, 3, NULL);
+    const wf_extension *wish = &wf_ws_options_arg(L, 4)->deflate.wish;
+    wf_extension agreed;
     wf_span protocol = { 0, 0 };
     const char *why = wf_handshake_check(&head, wf_request_bytes(r), key, wf_sha1,
-                                         offered, false, &protocol);
+                                         offered, wish->deflate, &protocol);
+    if (!why)
+        why = check_extensions(&head, wf_request_bytes(r), wish, &agreed);
     if (why)
         return fail_check(L, r, why, protocol);
     if (protocol.len > 0)
@@ -75,16 +117,16 @@ static int l_ws_check(lua_State *L)
 
 /* -- becoming a websocket -------------------------------------------------------- */
 
-/* The stream becomes a websocket; request and protocol are stack indices.
+/* The stream becomes a websocket: the request is argument 2, the protocol that one.
  * [-0, +1|3, m] */
-static int push_websocket(lua_State *L, wf_stream *s, bool client, wf_hub *hub,
-                          int request, int protocol)
+static int push_websocket(lua_State *L, wf_stream *s, wf_hub *hub, int protocol,
+                          const wf_extension *agreed, bool client)
 {
     bool named = lua_toboolean(L, protocol);
     int uservalues = named ? WF_WEBSOCKET_UV_PROTOCOL : WF_WEBSOCKET_UV_REQUEST;
     wf_ws_options *options = wf_ws_options_arg(L, 3);
     wf_handle *h = wf_handle_new(L, WF_CLASS_WEBSOCKET, uservalues);
-    lua_pushvalue(L, request);
+    lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_REQUEST);
     lua_pushvalue(L, protocol);
     lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_PROTOCOL);
@@ -92,12 +134,16 @@ static int push_websocket(lua_State *L, wf_stream *s, bool client, wf_hub *hub,
     if (!ws)
         return wf_fail(L, WF_NOMEM, NULL);
     wf_handle_fill(h, &ws->object);
+    if (agreed->deflate && !wf_ws_compress(ws, agreed)) {
+        wf_ws_close(ws, WF_CLOSE_INTERNAL, NULL, 0);
+        return wf_fail(L, WF_NOMEM, NULL);
+    }
     wf_ws_begin(ws);
     return 1;
 }
 
 /* The answer to the request, argument 2. [-0, +0, raises] */
-static bool queue_101(lua_State *L, wf_stream *s)
+static bool queue_101(lua_State *L, wf_stream *s, wf_extension *agreed)
 {
     const char *protocol = luaL_optstring(L, 5, NULL);
     const char *extra = luaL_optstring(L, 6, NULL);
@@ -119,6 +165,13 @@ static bool queue_101(lua_State *L, wf_stream *s)
         ok = ok && wf_stream_write(s, lua_tostring(L, -1), lua_rawlen(L, -1)) == WF_OK;
         lua_pop(L, 1);
     }
+    *agreed = accept_extensions(&head, p, &wf_ws_options_arg(L, 3)->deflate.wish);
+    if (agreed->deflate) {
+        char line[WF_EXTENSION_TEXT + 32] = "Sec-WebSocket-Extensions: ";
+        size_t at = strlen(line), len = at + wf_extension_answer(agreed, line + at);
+        memcpy(line + len, "\r\n", 2);
+        ok = ok && wf_stream_write(s, line, len + 2) == WF_OK;
+    }
     if (extra)
         ok = ok && wf_stream_write(s, extra, strlen(extra)) == WF_OK;
     return ok && wf_stream_write(s, "\r\n", 2) == WF_OK;
@@ -135,9 +188,10 @@ static int l_ws_accept(lua_State *L)
     bool alone = lua_isnoneornil(L, 4);
     wf_hub *hub = alone ? NULL : (wf_hub *)wf_object_arg(L, 4, WF_CLASS_HUB);
     lua_settop(L, 6);
-    if (s->fd < 0 || !queue_101(L, s))
+    wf_extension agreed;
+    if (s->fd < 0 || !queue_101(L, s, &agreed))
         return wf_fail_stream(L, s, "handshake");
-    return push_websocket(L, s, false, hub, 2, 5);
+    return push_websocket(L, s, hub, 5, &agreed, false);
 }
 
 /* ws_client(stream, response, options, protocol) */
@@ -151,13 +205,24 @@ static int l_ws_client(lua_State *L)
     lua_settop(L, 4);
     if (s->fd < 0)
         return wf_fail_stream(L, s, "handshake");
-    return push_websocket(L, s, true, NULL, 2, 4);
+    wf_head head;
+    wf_extension agreed;
+    const char *p = wf_request_bytes(wf_request_head(L, 2, &head));
+    const char *why =
+        check_extensions(&head, p, &wf_ws_options_arg(L, 3)->deflate.wish, &agreed);
+    if (why)
+        return luaL_error(L, "ws_client: %s", why); /* ws_check comes first */
+    return push_websocket(L, s, NULL, 4, &agreed, true);
 }
 
 static const luaL_Reg functions[] = {
-    { "judge", l_judge },         { "ws_key", l_ws_key },
-    { "ws_check", l_ws_check },   { "ws_accept", l_ws_accept },
-    { "ws_client", l_ws_client }, { NULL, NULL },
+    { "judge", l_judge },
+    { "ws_key", l_ws_key },
+    { "ws_check", l_ws_check },
+    { "ws_offer", l_ws_offer },
+    { "ws_accept", l_ws_accept },
+    { "ws_client", l_ws_client },
+    { NULL, NULL },
 };
 
 void wf_open_handshake(lua_State *L, int module)

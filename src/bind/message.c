@@ -47,12 +47,34 @@ unsigned wf_message_kind(lua_State *L, int arg)
     return WF_OP_BINARY;
 }
 
+unsigned wf_message_options(lua_State *L, int arg)
+{
+    static const char unknown[] = "unknown option; it takes compress";
+    if (lua_isnoneornil(L, arg))
+        return 0;
+    luaL_checktype(L, arg, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1))
+        if (lua_type(L, -2) != LUA_TSTRING ||
+            strcmp(lua_tostring(L, -2), "compress") != 0)
+            luaL_argerror(L, arg, unknown);
+    int type = lua_getfield(L, arg, "compress");
+    if (type != LUA_TBOOLEAN && type != LUA_TNIL)
+        luaL_argerror(L, arg, "compress is true, false or nil");
+    unsigned how = lua_toboolean(L, -1) ? WF_SEND_COMPRESSED : WF_SEND_PLAIN;
+    lua_pop(L, 1);
+    return type == LUA_TNIL ? 0 : how;
+}
+
 bool wf_message_arg(lua_State *L, int arg, wf_message *m)
 {
     m->data = (const uint8_t *)luaL_checklstring(L, arg, &m->len);
     m->kind = (uint8_t)wf_message_kind(L, arg + 1);
-    if (m->kind != WF_OP_TEXT || is_utf8(L, m))
-        return true;
-    wf_fail(L, WF_UTF8, "a text message must be UTF-8; send other bytes as \"binary\"");
-    return false;
+    if (m->kind == WF_OP_TEXT && !is_utf8(L, m)) {
+        wf_fail(L, WF_UTF8,
+                "a text message must be UTF-8; send other bytes as \"binary\"");
+        return false;
+    }
+    if (WF_UNLIKELY(lua_gettop(L) >= arg + 2))
+        m->kind |= (uint8_t)wf_message_options(L, arg + 2);
+    return true;
 }

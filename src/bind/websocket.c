@@ -144,6 +144,7 @@ static int ws_send(lua_State *L)
         return hand_over(L, ws);
     luaL_checkstring(L, 2);
     wf_message_kind(L, 3);
+    wf_message_options(L, 4);
     if (ws->stream->writer)
         return wf_fail_busy(L, "send on this connection");
     wf_wait_begin(L, ws->options->send_timeout);
@@ -296,7 +297,15 @@ static int ws_closed(lua_State *L)
 
 /* -- the class --------------------------------------------------------------------- */
 
-/* What the key names besides methods. [-0, +1, -] */
+/* As browsers have it: what was agreed on, or "". [-0, +1, m] */
+static void push_extensions(lua_State *L, const wf_ws *ws)
+{
+    char text[WF_EXTENSION_TEXT];
+    const wf_deflate *d = ws ? ws->session.deflate : NULL;
+    lua_pushlstring(L, text, d ? wf_extension_answer(&d->agreed, text) : 0);
+}
+
+/* What the key names besides methods. [-0, +1, m] */
 static void push_own(lua_State *L, const char *key)
 {
     if (strcmp(key, "data") == 0) {
@@ -305,6 +314,8 @@ static void push_own(lua_State *L, const char *key)
         lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
     } else if (strcmp(key, "protocol") == 0) {
         lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_PROTOCOL);
+    } else if (strcmp(key, "extensions") == 0) {
+        push_extensions(L, wf_websocket_of(L));
     } else if (strcmp(key, "remote") == 0) {
         lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
         lua_getfield(L, -1, "remote");

@@ -27,6 +27,29 @@ static uint32_t count_field(lua_State *L, const char *name)
     return (uint32_t)WF_MIN(number_field(L, name), 4294967295.0);
 }
 
+/* The field "compression" of the table at 1: one of compression.lua's tables, or nil.
+ * [-0, +0, raises] */
+static wf_deflate_options deflate_field(lua_State *L)
+{
+    wf_deflate_options o = { .wish = { .deflate = false } };
+    if (lua_getfield(L, 1, "compression") == LUA_TTABLE) {
+        lua_insert(L, 1);
+        o.wish = (wf_extension){ true, number_field(L, "server_no_takeover") != 0,
+                                 number_field(L, "client_no_takeover") != 0,
+                                 (uint8_t)number_field(L, "server_window"),
+                                 (uint8_t)number_field(L, "client_window") };
+        o.window = (uint8_t)number_field(L, "window");
+        o.memlevel = (uint8_t)number_field(L, "memlevel");
+        o.level = (uint8_t)number_field(L, "level");
+        o.threshold = count_field(L, "threshold");
+        o.max_ratio = WF_MAX(count_field(L, "max_ratio"), 1u);
+        lua_remove(L, 1);
+    } else {
+        lua_pop(L, 1);
+    }
+    return o;
+}
+
 static int options_gc(lua_State *L)
 {
     wf_options_handle *h = wf_class_check(L, 1, WF_CLASS_WS_OPTIONS);
@@ -38,12 +61,14 @@ static int options_gc(lua_State *L)
 static int l_ws_options(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
     wf_state_loop(L); /* what is made while the Lua state closes is never collected */
     wf_options_handle *h = wf_class_push(L, WF_CLASS_WS_OPTIONS, sizeof *h, 0);
     wf_ws_options v = {
         .refs = 1,
         .limits = { (size_t)number_field(L, "max_message"),
                     count_field(L, "max_fragments"), count_field(L, "max_empty") },
+        .deflate = deflate_field(L),
         .ping_interval = number_field(L, "ping_interval"),
         .ping_timeout = number_field(L, "ping_timeout"),
         .close_timeout = number_field(L, "close_timeout"),

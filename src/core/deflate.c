@@ -34,6 +34,7 @@ wf_deflate *wf_deflate_new(const wf_deflate_options *options, const wf_extension
         return NULL;
     d->options = options;
     d->agreed = *agreed;
+    d->client = client;
     unsigned most = client ? agreed->client_window : agreed->server_window;
     d->window = client ? options->window : options->wish.server_window;
     if (most && most < d->window)
@@ -44,7 +45,8 @@ wf_deflate *wf_deflate_new(const wf_deflate_options *options, const wf_extension
     bool ours = client ? agreed->client_no_takeover || options->wish.client_no_takeover
                        : agreed->server_no_takeover;
     d->deflater_stays = !ours;
-    d->inflater_stays = client ? !agreed->server_no_takeover : !agreed->client_no_takeover;
+    d->inflater_stays =
+        client ? !agreed->server_no_takeover : !agreed->client_no_takeover;
     return d;
 }
 
@@ -119,9 +121,8 @@ static wf_deflater *lend_deflater(const wf_deflate_options *o, unsigned window,
     return env->lent[0] = f;
 }
 
-void wf_deflate_forget(wf_deflate *d, wf_deflate_env *env)
+void wf_deflate_forget(wf_deflate *d)
 {
-    (void)env;
     wf_deflater *f = d->deflater;
     if (f && !f->fresh) {
         deflateReset(&f->z);
@@ -220,17 +221,17 @@ static wf_inflater *lend_inflater(wf_deflate_env *env)
 
 /* The peer's window in bits; zlib does 8 as little as when it compresses, and a bigger
  * one inflates the same. */
-static unsigned peer_window(const wf_deflate *d, bool client)
+static unsigned peer_window(const wf_deflate *d)
 {
-    unsigned bits = client ? d->agreed.server_window : d->agreed.client_window;
+    unsigned bits = d->client ? d->agreed.server_window : d->agreed.client_window;
     return bits ? WF_MAX(bits, 9u) : WF_WINDOW_MAX;
 }
 
 wf_inflater *wf_inflate_begin(wf_deflate *d, wf_deflate_env *env)
 {
     if (!d->inflater)
-        d->inflater = d->inflater_stays ? new_inflater(peer_window(d, d->client))
-                                        : lend_inflater(env);
+        d->inflater =
+            d->inflater_stays ? new_inflater(peer_window(d)) : lend_inflater(env);
     wf_inflater *f = d->inflater;
     if (f) {
         f->count = (wf_inflated){ 0, 0 };

@@ -50,6 +50,7 @@ typedef struct wf_deflate {
     wf_inflater *inflater; /* the same */
     wf_extension agreed;
     uint8_t window; /* of our compressor, 9 to 15 */
+    bool client;
     bool deflater_stays, inflater_stays; /* context takeover */
 } wf_deflate;
 
@@ -74,7 +75,7 @@ wf_packed wf_deflate_alone(const wf_deflate_options *options, unsigned window,
                            wf_deflate_env *env, const void *p, size_t n);
 /* The peer was sent a message that our compressor has not seen: it must not refer to
  * what was before it. */
-void wf_deflate_forget(wf_deflate *d, wf_deflate_env *env);
+void wf_deflate_forget(wf_deflate *d);
 
 /* -- in ------------------------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
  * and accept values. Judges only: answering is the caller's. Pure.
  */
 #include "handshake.h"
+#include "extension.h"
 
 #include <string.h>
 
@@ -208,12 +209,24 @@ static int judge_key(request *r)
     return 101;
 }
 
+/* RFC 6455 9.1: a value that does not conform to the grammar fails the connection. */
+static int judge_extensions(request *r)
+{
+    static const char name[] = "sec-websocket-extensions";
+    for (int i = 0; (i = wf_head_find(r->head, r->p, name, i)) >= 0; i++) {
+        wf_span v = r->head->fields[i].value;
+        if (!wf_extension_valid(r->p + v.at, v.len))
+            return refuse(r, 400, "a malformed Sec-WebSocket-Extensions");
+    }
+    return 101;
+}
+
 int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version,
                        const char **why)
 {
     static int (*const judges[])(request *) = {
-        judge_host, judge_upgrade, judge_request_line,
-        judge_body, judge_version, judge_key,
+        judge_host,    judge_upgrade, judge_request_line, judge_body,
+        judge_version, judge_key,     judge_extensions,
     };
     request r = { head, p, NULL, false };
     int status = 101;

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "core/mask.h"
+#include "core/session_private.h"
 
 /* From here on a message's bytes are better received in its own buffer. */
 #define WINDOW_MIN (16u << 10)
 #define FIRST_ROOM (64u << 10)
-#define CACHED ((size_t)8 << 10)
 /* A peer that pings without reading gets no more than this many bytes of answers on
  * top of what else waits: RFC 6455 5.5.3 lets some pings go unanswered. What we have
  * to say ourselves does not count, or a slow peer would take us for dead. */
@@ -25,6 +25,13 @@ void wf_session_free(wf_session *s)
 {
     wf_spares_give(&s->env->spares, &s->msg);
     wf_buffer_free(&s->control);
+    wf_deflate_free(s->deflate, &s->env->deflate);
+    s->deflate = NULL;
+}
+
+void wf_session_compress(wf_session *s, wf_deflate *deflate)
+{
+    s->deflate = deflate;
 }
 
 /* -- output ---------------------------------------------------------------- */
@@ -63,11 +70,27 @@ static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
     return true;
 }
 
+/* Where nothing refers to it, what did not become shorter is sent as it was. */
+static bool queue_compressed(wf_session *s, unsigned op, const void *data, size_t n)
+{
+    wf_packed packed = wf_deflate_message(s->deflate, &s->env->deflate, data, n);
+    if (!packed.data)
+        return false;
+    if (packed.len >= n && n > 0 && !s->deflate->deflater_stays)
+        return queue_frame(s, op, data, n);
+    if (queue_frame(s, WF_FRAME_RSV1 | op, packed.data, packed.len))
+        return true;
+    wf_deflate_forget(s->deflate);
+    return false;
+}
+
 enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n)
 {
     if (s->state != WF_SESSION_OPEN)
         return WF_CLOSED;
-    return queue_frame(s, op, data, n) ? WF_OK : WF_NOMEM;
+    bool ok = wf_session_compresses(s, op, n) ? queue_compressed(s, op & 15, data, n)
+                                              : queue_frame(s, op & 15, data, n);
+    return ok ? WF_OK : WF_NOMEM;
 }
 
 size_t wf_session_head(unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX])
@@ -120,6 +143,8 @@ void wf_session_fail(wf_session *s, unsigned code, const char *why)
 static const char *judge_order(wf_session *s, uint8_t b0)
 {
     unsigned op = b0 & 15;
+    if (op == WF_OP_CONTINUATION && (b0 & WF_FRAME_RSV1)) /* RFC 7692 6.1 */
+        return "a continuation frame has the bit of compression";
     if (op == WF_OP_CONTINUATION && !s->kind)
         return "a continuation frame with nothing to continue";
     if ((op == WF_OP_TEXT || op == WF_OP_BINARY) && s->kind)
@@ -139,6 +164,8 @@ static bool judge_size(wf_session *s, const wf_frame *f)
     if (f->b0 & 8)
         return true;
     size_t most = s->limits.max_message;
+    if ((f->b0 & 15) ? f->b0 & WF_FRAME_RSV1 : s->compressed)
+        return wf_session_judge_packed(s, f);
     if (f->length > most || s->msg.len > most - f->length)
         return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
     return true;
@@ -158,6 +185,7 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *end)
         return true;
     if (f->b0 & 15) {
         s->kind = f->b0 & 15;
+        s->compressed = f->b0 & WF_FRAME_RSV1;
         s->utf8 = WF_UTF8_START;
         s->fragments = s->empty = 0;
     }
@@ -171,7 +199,7 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *end)
 /* Judges a header as far as it has come; returns its length when complete. */
 static size_t judge_header(wf_session *s, wf_frame *f, const uint8_t *h, size_t n)
 {
-    size_t len = wf_frame_read(f, h, n, !s->client, 0);
+    size_t len = wf_frame_read(f, h, n, !s->client, s->deflate ? WF_FRAME_RSV1 : 0);
     /* shows in the first byte: goes before what later ones show, however it is cut */
     const char *why = judge_order(s, f->b0);
     if (why)
@@ -254,7 +282,7 @@ static bool store_payload(wf_session *s, const uint8_t *p, size_t k)
 }
 
 /* The frame's payload is complete. */
-static wf_event end_data(wf_session *s, wf_message *m)
+wf_event wf_session_end_data(wf_session *s, wf_message *m)
 {
     s->in_frame = false;
     if (!(s->b0 & WF_FRAME_FIN))
@@ -282,7 +310,7 @@ static wf_event take_data(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
         return WF_EVENT_CLOSE;
     if (s->left > 0)
         return WF_EVENT_NONE;
-    wf_event event = end_data(s, m);
+    wf_event event = wf_session_end_data(s, m);
     if (event == WF_EVENT_MESSAGE) {
         m->data = whole ? at : s->msg.data;
         m->len = whole ? k : s->msg.len;
@@ -403,7 +431,9 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
             break;
         if (*n == 0 && s->left > 0)
             return WF_EVENT_NONE;
-        wf_event event = s->b0 & 8 ? take_control(s, p, n, m) : take_data(s, p, n, m);
+        wf_event event = s->b0 & 8       ? take_control(s, p, n, m)
+                         : s->compressed ? wf_session_take_packed(s, p, n, m)
+                                         : take_data(s, p, n, m);
         if (event != WF_EVENT_NONE)
             return event;
     }
@@ -413,7 +443,7 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 
 size_t wf_session_window(wf_session *s, uint8_t **p)
 {
-    if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) ||
+    if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) || s->compressed ||
         s->left < WINDOW_MIN || s->delivered)
         return 0;
     if (s->msg.len == s->msg.cap && !grow(s, FIRST_ROOM))

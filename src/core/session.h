@@ -10,6 +10,7 @@
 #define WF_CORE_SESSION_H
 
 #include "buffer.h"
+#include "deflate.h"
 #include "frame.h"
 #include "outq.h"
 #include "utf8.h"
@@ -38,6 +39,7 @@ typedef struct wf_session_limits {
 typedef struct wf_session_env {
     wf_outpool pool;
     wf_spares spares;
+    wf_deflate_env deflate;
     wf_random_fn random;
     uint8_t random_bytes[1024]; /* masking keys in stock: one system call for many */
     size_t random_left;
@@ -52,6 +54,7 @@ typedef enum wf_session_state {
 typedef struct wf_session {
     wf_session_env *env;
     wf_outq *out;
+    wf_deflate *deflate; /* permessage-deflate; NULL: was not agreed on */
     wf_session_limits limits;
     bool client;
     bool in_frame;  /* a header was read, its payload is under way */
@@ -61,6 +64,7 @@ typedef struct wf_session {
     wf_utf8_state utf8;
     uint8_t b0, key[4], header_len;
     uint8_t header[WF_FRAME_HEAD_MAX]; /* an incomplete one */
+    bool compressed;                   /* the message under way is */
     uint64_t left;                     /* payload bytes of the frame still to come */
     uint64_t phase;                    /* payload bytes that came */
     uint32_t fragments, empty;
@@ -89,6 +93,8 @@ typedef enum wf_event {
 void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
                      const wf_session_limits *limits);
 void wf_session_free(wf_session *s);
+/* Before any input: messages may be compressed, which becomes the session's. */
+void wf_session_compress(wf_session *s, wf_deflate *deflate);
 
 /* Advances *p and *n past what it used. */
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
@@ -98,6 +104,16 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
 size_t wf_session_window(wf_session *s, uint8_t **p);
 /* n bytes were received there. Call wf_session_next afterwards. */
 void wf_session_filled(wf_session *s, size_t n);
+
+/* Beside the opcode of a message: never compressed, or also below the threshold. */
+enum { WF_SEND_PLAIN = 0x10, WF_SEND_COMPRESSED = 0x20 };
+/* Would that message be compressed? */
+static inline bool wf_session_compresses(const wf_session *s, unsigned op, size_t n)
+{
+    return WF_UNLIKELY(s->deflate != NULL) && !(op & (WF_SEND_PLAIN | 8)) &&
+           n <= INT32_MAX &&
+           (n >= s->deflate->options->threshold || (op & WF_SEND_COMPRESSED));
+}
 
 /* Queue a message, or a ping or pong (at most 125 bytes). WF_CLOSED after a close
  * was sent, WF_NOMEM; nothing is queued then. That a text is UTF-8 is the caller's

@@ -181,16 +181,66 @@ void wf_hub_leave(wf_ws *ws)
 
 /* -- publishing -------------------------------------------------------------- */
 
-static wf_blob *frame_once(unsigned op, const void *data, size_t len)
+/* A message in its forms, each made when the first subscriber needs it: plain, and
+ * compressed for each window. */
+typedef struct wf_forms {
+    unsigned op;
+    const void *data;
+    size_t len;
+    bool failed; /* one could not be made */
+    wf_blob *plain, *packed[WF_WINDOW_MAX + 1];
+} wf_forms;
+
+static wf_blob *frame(unsigned b0, const void *data, size_t len)
 {
     wf_blob *blob = wf_blob_new(WF_FRAME_HEAD_MAX + len);
     if (!blob)
         return NULL;
-    blob->used = wf_frame_write(blob->data, WF_FRAME_FIN | op, len, false);
+    blob->used = wf_frame_write(blob->data, WF_FRAME_FIN | b0, len, false);
     if (len > 0)
         memcpy(blob->data + blob->used, data, len);
     blob->used += len;
     return blob;
+}
+
+static wf_blob *frame_plain(wf_forms *f)
+{
+    if (!f->plain)
+        f->plain = frame(f->op & 15, f->data, f->len);
+    return f->plain;
+}
+
+/* Whatever the peer has seen before, it can inflate a message that refers to nothing but
+ * itself. What does not become shorter stays as it is. */
+static wf_blob *frame_packed(wf_forms *f, const wf_ws *ws)
+{
+    const wf_deflate *d = ws->session.deflate;
+    wf_blob **form = &f->packed[d->window];
+    if (*form)
+        return *form;
+    wf_packed packed = wf_deflate_alone(d->options, d->window,
+                                        &ws->object.loop->env.deflate, f->data, f->len);
+    if (packed.data && packed.len < f->len)
+        *form = frame(WF_FRAME_RSV1 | (f->op & 15), packed.data, packed.len);
+    else if ((*form = frame_plain(f)))
+        (*form)->refs++;
+    return *form;
+}
+
+/* True when it went out to the subscriber. */
+static bool share(wf_forms *f, wf_ws *ws)
+{
+    bool compressed = wf_session_compresses(&ws->session, f->op, f->len);
+    wf_blob *form = compressed ? frame_packed(f, ws) : frame_plain(f);
+    f->failed = f->failed || !form;
+    return form && wf_ws_share(ws, form, compressed && form != f->plain);
+}
+
+static void forget_forms(wf_forms *f)
+{
+    wf_blob_unref(f->plain);
+    for (int i = 0; i <= WF_WINDOW_MAX; i++)
+        wf_blob_unref(f->packed[i]);
 }
 
 enum wf_error wf_hub_publish(wf_hub *hub, const char *name, size_t n, unsigned op,
@@ -201,20 +251,18 @@ enum wf_error wf_hub_publish(wf_hub *hub, const char *name, size_t n, unsigned o
     wf_topic *t = *find(hub, hash_name(name, n), name, n);
     if (!t)
         return WF_OK;
-    wf_blob *frame = frame_once(op, data, len);
-    if (!frame)
-        return WF_NOMEM;
+    wf_forms forms = { .op = op, .data = data, .len = len };
     size_t left = t->count;
     while (left-- > 0) {
         wf_ws *ws = t->members[left].ws;
         bool last = t->count == 1; /* if it fails, the topic may go with it */
         if (ws != except)
-            *reached += wf_ws_share(ws, frame);
+            *reached += share(&forms, ws);
         if (last)
             break;
     }
-    wf_blob_unref(frame);
-    return WF_OK;
+    forget_forms(&forms);
+    return forms.failed ? WF_NOMEM : WF_OK;
 }
 
 size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)

@@ -53,7 +53,8 @@ static void age(struct ev_loop *ev, ev_timer *timer, int revents)
 {
     (void)ev, (void)revents;
     wf_loop *loop = timer->data;
-    if (wf_spares_age(&loop->env.spares))
+    bool packed = wf_deflate_age(&loop->env.deflate);
+    if (wf_spares_age(&loop->env.spares) || packed)
         give_memory_back();
 }
 
@@ -174,6 +175,7 @@ void wf_loop_free(wf_loop *loop)
     ev_loop_destroy(loop->ev);
     wf_outpool_free(&loop->env.pool);
     wf_spares_free(&loop->env.spares);
+    wf_deflate_env_free(&loop->env.deflate);
     free(loop->ahead.bytes);
     free(loop->input);
     free(loop);

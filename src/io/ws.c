@@ -95,7 +95,7 @@ static void bury(wf_ws *ws)
 {
     while (ws->inbox)
         inbox_drop(ws);
-    wf_session_free(&ws->session);
+    wf_session_free(&ws->session); /* needs the options */
     wf_ws_options_unref(ws->options);
     ws->options = NULL;
     wf_object_bury(&ws->object);
@@ -377,10 +377,11 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
-    ws->moved = op < WF_OP_CLOSE ? s->object.loop->now : ws->moved;
+    ws->moved = (op & 15) < WF_OP_CLOSE ? s->object.loop->now : ws->moved;
     bool last = s->object.loop->pump.left == 0;
     bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
-    if (!direct || ws->session.client || !wf_stream_idle(s)) {
+    if (!direct || ws->session.client || !wf_stream_idle(s) ||
+        wf_session_compresses(&ws->session, op, n)) {
         enum wf_error e = wf_session_send(&ws->session, op, data, n);
         if (e == WF_OK)
             wf_stream_touch(s);
@@ -389,7 +390,7 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     if (ws->session.state != WF_SESSION_OPEN)
         return WF_CLOSED;
     uint8_t head[WF_FRAME_HEAD_MAX];
-    size_t h = wf_session_head(op, n, head);
+    size_t h = wf_session_head(op & 15, n, head);
     return wf_stream_write_big(s, head, h, data, n);
 }
 
@@ -404,7 +405,7 @@ enum wf_error wf_ws_ping(wf_ws *ws)
     return WF_OK;
 }
 
-bool wf_ws_share(wf_ws *ws, wf_blob *frame)
+bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed)
 {
     wf_stream *s = ws->stream;
     if (!s || ws->session.state != WF_SESSION_OPEN)
@@ -417,6 +418,8 @@ bool wf_ws_share(wf_ws *ws, wf_blob *frame)
         fail(ws, WF_CLOSE_INTERNAL, "out of memory");
         return false;
     }
+    if (compressed)
+        wf_deflate_forget(ws->session.deflate);
     ws->moved = s->object.loop->now;
     wf_stream_touch(s);
     return true;
@@ -540,6 +543,15 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
     if (hub)
         wf_hub_join(hub, ws);
     return ws;
+}
+
+bool wf_ws_compress(wf_ws *ws, const wf_extension *agreed)
+{
+    const wf_session *se = &ws->session;
+    wf_deflate *d = wf_deflate_new(&ws->options->deflate, agreed, se->client);
+    if (d)
+        wf_session_compress(&ws->session, d);
+    return d != NULL;
 }
 
 void wf_ws_begin(wf_ws *ws)

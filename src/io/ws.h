@@ -13,6 +13,7 @@ WF_HIDDEN_BEGIN
 typedef struct wf_ws_options {
     uint32_t refs;
     wf_session_limits limits;
+    wf_deflate_options deflate;
     double ping_interval; /* 0: no heartbeat */
     double ping_timeout;  /* 0: an answer is not demanded */
     double close_timeout;
@@ -74,6 +75,8 @@ typedef struct wf_ws {
  * the options. NULL: no memory; the stream is then untouched. */
 wf_ws *wf_ws_new(wf_stream *stream, bool client, wf_ws_options *options,
                  struct wf_hub *hub);
+/* Before anything else: permessage-deflate was agreed on. False: no memory. */
+bool wf_ws_compress(wf_ws *ws, const wf_extension *agreed);
 /* Looks at bytes that came with the handshake; call once the caller is ready. */
 void wf_ws_begin(wf_ws *ws);
 
@@ -90,13 +93,15 @@ static inline bool wf_ws_choked(const wf_ws *ws)
 {
     return ws->stream && ws->stream->out.bytes > ws->options->high;
 }
-/* Queues a message (a text that is UTF-8, or anything as binary): WF_CLOSED,
+/* Queues a message (a text that is UTF-8, or anything as binary), with its opcode and
+ * perhaps WF_SEND_PLAIN or WF_SEND_COMPRESSED: WF_CLOSED,
  * WF_NOMEM. */
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n);
 /* Sends a ping and notes its id and time. */
 enum wf_error wf_ws_ping(wf_ws *ws);
-/* A whole frame that others share; the slow connection is ended (1013). */
-bool wf_ws_share(wf_ws *ws, wf_blob *frame);
+/* A whole frame that others share; the slow connection is ended (1013). One that is
+ * compressed refers to nothing but itself. */
+bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed);
 
 /* Starts the close handshake; ws->closer is woken when it has ended. */
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n);
