@@ -143,7 +143,7 @@ void wf_session_fail(wf_session *s, unsigned code, const char *why)
 static const char *judge_order(wf_session *s, uint8_t b0)
 {
     unsigned op = b0 & 15;
-    if (op == WF_OP_CONTINUATION && (b0 & WF_FRAME_RSV1)) /* RFC 7692 6.1 */
+    if (s->deflate && op == WF_OP_CONTINUATION && (b0 & WF_FRAME_RSV1)) /* RFC 7692 6.1 */
         return "a continuation frame has the bit of compression";
     if (op == WF_OP_CONTINUATION && !s->kind)
         return "a continuation frame with nothing to continue";
