@@ -333,7 +333,7 @@ describe("weft.connect", function()
       { { "ws://x/", { headers = { ["x-a"] = "1\r\nx-b: 2" } } }, "must not hold CR, LF or NUL" },
       { { "ws://x/", { headers = { ["x\na"] = "1" } } }, "not a header name" },
       { { "ws://x/", { low_mark = 5, high_mark = 4 } }, "must be in that order" },
-      { { "ws://x/", { compression = "x" } }, 'option "compression" must be "dedicated" or "shared"' },
+      { { "ws://x/", { compression = "x" } }, 'must be "dedicated" or "shared", got "x"' },
       { { "ws://x/", { compression = { window = 8 } } }, 'compression: option "window" must be' },
       { { "ws://x/", { compresion = true } }, 'unknown option "compresion"' },
    }

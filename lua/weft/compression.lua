@@ -9,7 +9,9 @@ local compression = {}
 local function expand(value, where, level)
    if value == nil or value == true then value = {}
    elseif type(value) == "string" then value = { mode = value } end
-   return options.check(value, limits.compression, where .. ": compression", level + 1)
+   -- no tail call: levels are counted
+   value = options.check(value, limits.compression, where .. ": compression", level + 1)
+   return value
 end
 
 --- Flat numbers, or nil when there is to be no compression. Raises at the user's line.
