@@ -85,10 +85,9 @@ function app:listen(address, opts)
    end
    listener, message, code = net.listen_at(parts, address, opts, "app:listen")
    if not listener then return nil, message, code end
-   local ip, port = listener:getsockname()
    self.contexts[listener] = made
    self.listeners[listener] = core.spawn(server.accept, self, listener, made)
-   return net.show(ip, port), port
+   return net.name(listener)
 end
 
 --- app:publish(topic, message [, kind [, opts]]) -> how many it went to

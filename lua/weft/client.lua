@@ -2,8 +2,8 @@
 -- 4.1). core.ws_check judges the server's answer.
 
 local core = require "weft.core"
+local dialer = require "weft.dialer"
 local limits = require "weft.limits"
-local net = require "weft.net"
 local options = require "weft.options"
 local response = require "weft.response"
 local tls = require "weft.tls"
@@ -64,7 +64,7 @@ end
 
 -- The one place that opens what the bytes go over: a connected stream.
 local function open_transport(parts, opts)
-   return net.connect(url.host(parts), parts.port, parts.secure and opts.secure)
+   return dialer.connect(url.endpoint(parts), parts.secure and opts.secure, opts)
 end
 
 -- Once the stream has become a ws it is closed for us, and nothing happens to it here;

@@ -11,12 +11,13 @@ local net = require "weft.net"
 local options = require "weft.options"
 local reconnect = require "weft.reconnect"
 local tls = require "weft.tls"
+local udp = require "weft.udp"
 
 local weft = {
    version = core.version,
    run = core.run, spawn = core.spawn, sleep = core.sleep, now = core.now,
    group = group.run, channel = channel.new,
-   tcp = core.tcp, dial = net.dial, listen = net.listen, tls = tls.new,
+   tcp = core.tcp, udp = udp, dial = net.dial, listen = net.listen, tls = tls.new,
    connect = client.connect, reconnect = reconnect.each, app = app.new, http = http,
    stdin = core.stdin,
 }

@@ -181,7 +181,19 @@ limits.tls = options.merge(limits.certificate, {
 
 local tls_option = { type = "table", text = "options of TLS, or a context of weft.tls" }
 
+local function octal(text)
+   if not text:find "^0?[0-7][0-7][0-7]$" then
+      return ('must be three octal digits, like "660", got %q'):format(text)
+   end
+end
+
+-- RFC 8305 5: never less than 10 ms; 250 ms are recommended, and 2 s the most.
+local attempt_delay = { type = "number", unit = "seconds", default = 0.25, min = 0.01, max = 2,
+   text = "the time an address has before the next one is tried beside it (RFC 8305)" }
+
 limits.listen = {
+   mode = { type = "string", check = octal,
+      text = "the permissions of a unix socket, in octal; by default as the umask has them" },
    tls = tls_option,
    backlog = count(511, 1, 65535, "connections the kernel keeps until they are accepted"),
    reuseport = { type = "boolean", default = false,
@@ -189,6 +201,7 @@ limits.listen = {
 }
 
 limits.dial = {
+   attempt_delay = attempt_delay,
    timeout = seconds(10, 0.01, "looking up, connecting and TLS, in all"),
    tls = tls_option,
 }
@@ -200,6 +213,7 @@ limits.connect = options.merge(limits.connection, limits.head, {
    headers = { type = "table", text = "more header fields of the request" },
    timeout = seconds(10, 0.01, "looking up, connecting and the handshake, in all"),
    max_redirects = count(0, 0, 20, "redirects followed; 0: none"),
+   attempt_delay = attempt_delay,
    tls = tls_option,
 })
 
@@ -243,6 +257,7 @@ limits.request = options.merge(limits.head, {
       text = "come back with the head; the body is read piece by piece" },
    timeout = seconds(30, 0.01, "all of it; with stream, until the head is there"),
    connect_timeout = seconds(10, 0.01, "looking up and connecting"),
+   attempt_delay = attempt_delay,
    idle_timeout = seconds(30, 0.01, "the longest that nothing moves in either direction"),
    max_body = bytes(16 << 20, 0, GIGABYTE, "the body, decoded, unless it is streamed"),
    max_ratio = count(100, 1, 1 << 20, "how many times its size a body may inflate to"),

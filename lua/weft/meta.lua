@@ -92,6 +92,11 @@ function weft.signal(name) end
 ---@return weft.tcp
 function weft.tcp() end
 
+--- A fresh UDP socket.
+---@param family? "inet"|"inet6" by default that of the first address it is used with; "*" is both
+---@return weft.udp
+function weft.udp(family) end
+
 --- Standard input as a stream that can only be received from.
 ---@return weft.stream
 function weft.stdin() end
@@ -104,8 +109,9 @@ function weft.stdin() end
 ---@return weft.Code? code "tls"
 function weft.tls(opts, role) end
 
---- Looks a name up and connects to the first of its addresses that answers.
----@param address string "host:port", "[::1]:port", or "tls://host:port"
+--- Looks a name up and connects to the first of its addresses that answers: both families take
+--- turns, and an address that is silent gets company after `attempt_delay` (RFC 8305).
+---@param address string "host:port", "[::1]:port", "tls://host:port", "unix:/path", or "unix:@name" in Linux's abstract namespace
 ---@param opts? weft.DialOptions
 ---@return weft.stream? stream
 ---@return string? message names the address and what was tried
@@ -113,7 +119,7 @@ function weft.tls(opts, role) end
 function weft.dial(address, opts) end
 
 --- A socket that listens.
----@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port"; "tls://" before it. Port 0 takes a free one
+---@param address string ":port" is every address of the machine, IPv6 and IPv4; "host:port"; "[::1]:port"; "tls://" before it. Port 0 takes a free one. "unix:/path" or "unix:@name": a socket file where nobody listens any more is replaced, any other file is not, and closing removes the one that was made. "fd:3" is a descriptor that listens already, "systemd:" the next socket that a service manager handed over (sd_listen_fds), "systemd:name" the next of that name
 ---@param opts? weft.ListenOptions
 ---@return weft.listener? listener
 ---@return string? message names the address
@@ -121,7 +127,7 @@ function weft.dial(address, opts) end
 function weft.listen(address, opts) end
 
 --- A WebSocket client (RFC 6455 4.1): looks up, connects, and makes the opening handshake.
----@param url string "ws://host[:port]/path?query", or "wss://" for TLS; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param url string "ws://host[:port]/path?query", or "wss://" for TLS; "ws+unix:/path:/resource?query" over a unix socket; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.ConnectOptions
 ---@return weft.websocket? ws
 ---@return string? message names the URL
@@ -230,6 +236,7 @@ function weft.app(opts) end
 
 --- Options of `weft.listen` and `app:listen`.
 ---@class weft.ListenOptions
+---@field mode? string the permissions of a unix socket, three octal digits like "660"; by default as the umask has them
 ---@field tls? weft.TlsOptions|weft.tls speak TLS there, with these; "tls://" in the address needs them too. An app closes a connection over its limits without a word then
 ---@field backlog? integer default 511, 1 to 65535: connections that the kernel keeps until they are accepted
 ---@field reuseport? boolean default false: several processes may listen there (SO_REUSEPORT)
@@ -260,11 +267,13 @@ function weft.app(opts) end
 
 --- Options of `weft.dial`.
 ---@class weft.DialOptions
+---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: the time that one address has before the next is tried beside it (RFC 8305)
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and TLS, in all
 ---@field tls? weft.TlsOptions|weft.tls for "tls://" addresses; given, it also means TLS
 
 --- Options of `weft.connect`.
 ---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
+---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: as of `weft.dial`
 ---@field protocols? string|string[] subprotocols to offer, the preferred first
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
@@ -301,6 +310,7 @@ function weft.app(opts) end
 ---@field stream? boolean default false: come back as soon as the head is there; the body is read with `answer:read` or `answer:chunks`
 ---@field timeout? number seconds, default 30, 0.01 to 86400: all of it, redirects included; with `stream` until the head is there
 ---@field connect_timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting
+---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: as of `weft.dial`
 ---@field idle_timeout? number seconds, default 30, 0.01 to 86400: the longest that nothing moves in either direction
 ---@field max_line? integer bytes, default 4096, 64 to 65535: the status line
 ---@field max_head? integer bytes, default 32768, 64 to 65535: the whole head of the answer
@@ -393,6 +403,13 @@ function tcp:bind(host, port) end
 ---@return weft.Code? code
 function tcp:bind_ip(ip, port) end
 
+--- Connects to a listener of this machine.
+---@param path string "/path", or "@name" in Linux's abstract namespace
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "refused", "busy" (its backlog is full), "resolve" (the path cannot be one), "timeout", "system"
+function tcp:connect_unix(path) end
+
 --- Makes it a listener.
 ---@param backlog? integer connections that the kernel keeps until they are accepted; default as many as it likes
 ---@return true? ok
@@ -400,7 +417,8 @@ function tcp:bind_ip(ip, port) end
 ---@return weft.Code? code "busy" when the address is in use, "system"
 function tcp:listen(backlog) end
 
---- Connects to the first address of the host that answers, and makes it a stream.
+--- Connects to the first address of the host that answers, as `weft.dial` does, and makes it a
+--- stream. A socket that is bound tries one address after the other.
 ---@param host string
 ---@param port integer
 ---@return true? ok
@@ -561,6 +579,12 @@ function stream:getsockname() end
 ---@return string family "inet" or "inet6"
 function stream:getpeername() end
 
+--- Who is at the other end of a unix socket.
+---@return { pid: integer?, uid: integer, gid: integer }? who
+---@return string? message
+---@return weft.Code? code "closed", "system"
+function stream:peercred() end
+
 --- Closes it once what is queued has left, within bounds. Idempotent.
 ---@return true
 function stream:close() end
@@ -582,6 +606,111 @@ function stream:starttls(opts, role) end
 --- What TLS has agreed on.
 ---@return weft.TlsInfo? info nil without TLS, or before its handshake is done
 function stream:tls() end
+
+--- A datagram socket, with LuaSocket's names and shapes. One task may receive while another sends.
+---@class weft.udp
+local udp = {}
+
+--- Binds to a local address. A name is looked up.
+---@param host string "*" is every address, IPv6 and IPv4
+---@param port integer 0 to 65535; 0 takes a free one
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "busy" when the address is in use, "resolve", "system"
+function udp:bind(host, port) end
+
+--- The same for an IP address, without a lookup.
+---@param ip string "127.0.0.1", "::1" or "*"
+---@param port integer
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function udp:bind_ip(ip, port) end
+
+--- From here on it sends to that peer and receives from it alone; "*" undoes that.
+---@param host string
+---@param port? integer 1 to 65535
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "resolve", "system"
+function udp:connect(host, port) end
+
+--- The same for an IP address, without a lookup.
+---@param ip string
+---@param port? integer
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function udp:connect_ip(ip, port) end
+
+--- Sends a datagram to the peer of `connect`.
+---@param data string
+---@return integer? bytes
+---@return string? message
+---@return weft.Code? code "too_big" (EMSGSIZE), "refused" (an earlier one reached nobody), "timeout", "closed", "system"
+function udp:send(data) end
+
+--- Sends a datagram there. A name is looked up.
+---@param data string
+---@param host string
+---@param port integer 1 to 65535
+---@return integer? bytes
+---@return string? message
+---@return weft.Code? code "too_big", "resolve", "timeout", "closed", "system"
+function udp:sendto(data, host, port) end
+
+--- The same for an IP address, without a lookup.
+---@param data string
+---@param ip string
+---@param port integer
+---@return integer? bytes
+---@return string? message
+---@return weft.Code? code
+function udp:sendto_ip(data, ip, port) end
+
+--- Waits for a datagram.
+---@param size? integer bytes, default 65535, 1 to 65535: what is longer is cut
+---@return string? data
+---@return string|integer|nil message or, of one that was cut, its real size
+---@return weft.Code? code "timeout", "closed", "refused" (what was sent reached nobody), "busy" when another task receives, "system"
+function udp:receive(size) end
+
+--- The same, and where it came from.
+---@param size? integer
+---@return string? data
+---@return string? ip or the message
+---@return integer|weft.Code|nil port or the code
+---@return integer? real its real size, when it was cut
+function udp:receivefrom(size) end
+
+--- Sets an option of the socket.
+---@param name string "broadcast", "reuseaddr", "reuseport", "dontroute", "ip-multicast-loop", "ipv6-multicast-loop", "ipv6-v6only" (true or false); "send-buffer-size", "recv-buffer-size", "ip-multicast-ttl", "ipv6-unicast-hops", "ipv6-multicast-hops" (numbers); "ip-multicast-if" (an address); "ip-add-membership", "ip-drop-membership", "ipv6-add-membership", "ipv6-drop-membership" (`{ multiaddr = , interface = }`: the interface's address, of IPv6 its name or number, or nothing); an unknown one raises
+---@param value boolean|integer|string|table
+---@return true? ok
+---@return string? message
+---@return weft.Code? code
+function udp:setoption(name, value) end
+
+--- The time that each waiting call on it may take.
+---@param s? number seconds; nil: no limit
+---@return integer one 1, as LuaSocket has it
+function udp:settimeout(s) end
+
+--- Its own address.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function udp:getsockname() end
+
+--- The address of `connect`.
+---@return string? ip
+---@return integer|string port
+---@return string family "inet" or "inet6"
+function udp:getpeername() end
+
+--- Closes it; whoever waits in it gets "closed". Idempotent.
+---@return true
+function udp:close() end
 
 --- Compiled options of TLS.
 ---@class weft.tls
@@ -734,7 +863,7 @@ function ws:publish(topic, message, kind, opts) end
 ---@field version "1.1"|"1.0"
 ---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "
 ---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
----@field remote string the peer's IP address
+---@field remote string the peer's IP address; "unix:" over a unix socket
 ---@field remote_port integer the peer's port
 ---@field secure boolean it came over TLS
 ---@field peer_certificate weft.Certificate? the client's, where `client_cert` asked for one
@@ -777,7 +906,7 @@ function request:body(max) end
 local http = {}
 
 --- One request and its answer. Any status is an answer, no failure.
----@param url string "http://host[:port]/path?query" or "https://"; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
+---@param url string "http://host[:port]/path?query" or "https://"; "http+unix:/path:/resource?query" over a unix socket; "user:password@" before the host, percent-encoded, becomes basic authentication and is in no message
 ---@param opts? weft.RequestOptions
 ---@return weft.answer? answer
 ---@return string? message names the URL

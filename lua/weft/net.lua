@@ -3,91 +3,37 @@
 -- name, each().
 
 local core = require "weft.core"
+local dialer = require "weft.dialer"
+local handed = require "weft.handed"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local tls = require "weft.tls"
 
 local net = {}
 
-local function show(host, port)
-   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
-end
-net.show = show
-
 -- Reads an address for a public function. One that this version has no use for is
 -- misuse; one that cannot be read comes from outside, as often as not.
 function net.parse(address, where)
    options.argument(address, "string", "the address", where, 3)
-   local parts, why = core.parse_address(address)
-   if not parts then
-      return nil, ("%s: bad address %q: %s"):format(where, address, why), "resolve"
-   end
-   if parts.kind == "unix" then
-      error(("%s: %s addresses are not available in this version of weft (%s)")
-         :format(where, parts.kind, address), 3)
-   end
-   return parts
+   local parts = handed.parse(address)
+   if parts then return parts end
+   local why
+   parts, why = core.parse_address(address)
+   if parts then return parts end
+   return nil, ("%s: bad address %q: %s"):format(where, address, why), "resolve"
+end
+
+--- The address that a listener has, and its port.
+function net.name(listener)
+   local ip, port, family = listener:getsockname()
+   if family == "unix" then return "unix:" .. ip, 0 end
+   return dialer.show(ip, port), port
 end
 
 -- nil, message, code of a function, with its name before the message.
 local function named(where, result, message, code)
    if result then return result end
    return nil, ("%s: %s"):format(where, message), code
-end
-
--- Tries each address in order: a stream, or nil, what was tried, the last code.
-local function connect_any(addresses, port, open)
-   local tried, last = {}, "resolve"
-   for _, ip in ipairs(addresses) do
-      local stream, message, code = open(ip, port)
-      if stream then return stream end
-      tried[#tried + 1], last = ("%s (%s)"):format(show(ip, port), message), code
-      if code == "timeout" or code == "cancelled" then break end
-   end
-   return nil, table.concat(tried, ", "), last
-end
-
-local function open_stream(ip, port)
-   local socket = core.tcp()
-   local ok, message, code = socket:connect_ip(ip, port)
-   if ok then return socket end
-   socket:close()
-   return nil, message, code
-end
-
--- Looks the host up and connects to one of its addresses by `open`.
-local function connect_by_name(host, port, open)
-   local addresses, message, code = core.resolve(host)
-   if not addresses then return nil, message, code end
-   local result, tried
-   result, tried, code = connect_any(addresses, port, open)
-   if result then return result end
-   return nil, ("cannot connect to %s: %s"):format(show(host, port), tried), code
-end
-
--- Closes a stream that did not become anything, also when its task is cancelled.
-local unfinished = { __close = function(self) if self.stream then self.stream:close() end end }
-
-local function shake_hands(stream, made, host)
-   local guard <close> = setmetatable({ stream = stream }, unfinished)
-   local ok, message, code = tls.connect(stream, made, host)
-   if not ok then return nil, message, code end
-   guard.stream = nil
-   return stream
-end
-
---- A connected stream to host and port; no time limit of its own. recipe: of tls.recipe,
--- for TLS with that host; or nil or false.
-function net.connect(host, port, recipe)
-   local made, message, code
-   if recipe then
-      made, message, code = tls.context(recipe)
-      if not made then return nil, message, code end
-   end
-   local stream
-   stream, message, code = connect_by_name(host, port, open_stream)
-   if not made or not stream then return stream, message, code end
-   return shake_hands(stream, made, host)
 end
 
 -- The recipe for an address's TLS, or nil: "tls://" and the option go together.
@@ -101,18 +47,33 @@ function net.check_tls(parts, opts, server, where, alpn)
 end
 local check_tls = net.check_tls
 
+-- Where weft.dial goes to.
+local function dial_target(parts, recipe, address)
+   if parts.kind == "handed" then
+      error(("weft.dial: %s is for weft.listen"):format(address), 3)
+   elseif parts.kind == "unix" then
+      if recipe and recipe.compiled.verify and not recipe.server_name then
+         error("weft.dial: over a unix socket tls needs server_name, the host to verify", 3)
+      end
+      return { unix = parts.host }
+   elseif parts.host == "" or parts.port == 0 then
+      return nil, ("weft.dial: bad address %q: it needs a host and a port"):format(address),
+         "resolve"
+   end
+   return parts
+end
+
 --- weft.dial(address [, opts]) -> stream | nil, message, code
 function net.dial(address, opts)
    local parts, message, code = net.parse(address, "weft.dial")
    opts = options.check(opts, limits.dial, "weft.dial", 2)
    local recipe = parts and check_tls(parts, opts, false, "weft.dial")
    if not parts then return nil, message, code end
-   if parts.host == "" or parts.port == 0 then
-      return nil, ("weft.dial: bad address %q: it needs a host and a port"):format(address),
-         "resolve"
-   end
+   local target
+   target, message, code = dial_target(parts, recipe, address)
+   if not target then return nil, message, code end
    local guard <close> = core.deadline(opts.timeout)
-   return named("weft.dial", net.connect(parts.host, parts.port, recipe))
+   return named("weft.dial", dialer.connect(target, recipe, opts))
 end
 
 local function listen_on(ip, port, opts)
@@ -126,8 +87,28 @@ local function listen_on(ip, port, opts)
    return nil, message, code
 end
 
+-- What only some kinds of addresses have.
+local function check_kind(parts, opts, where)
+   if opts.mode and parts.kind ~= "unix" then
+      error(("%s: the option mode is for unix: addresses"):format(where), 4)
+   elseif opts.reuseport and parts.kind ~= "tcp" and parts.kind ~= "tls" then
+      error(("%s: the option reuseport is for ports"):format(where), 4)
+   end
+end
+
+local function listen_local(parts, opts)
+   if parts.kind == "handed" then return handed.take(parts) end
+   return core.listen_unix(parts.host, opts.backlog, tonumber(opts.mode or "", 8))
+end
+
 --- Listens at an address that net.parse has read, with options that were checked.
 function net.listen_at(parts, address, opts, where)
+   check_kind(parts, opts, where)
+   if parts.kind == "unix" or parts.kind == "handed" then
+      local listener, message, code = listen_local(parts, opts)
+      if listener then return listener end
+      return nil, ("%s: cannot listen on %s: %s"):format(where, address, message), code
+   end
    local ip = "*"
    if parts.host ~= "" then
       local addresses, message, code = named(where, core.resolve(parts.host))
@@ -179,13 +160,44 @@ function tcp:bind(host, port)
    return self:bind_ip(addresses[1], port)
 end
 
+-- A socket that is bound has to try one address after the other itself.
+local function connect_in_turn(self, addresses, port)
+   local tried, last = {}, "resolve"
+   for _, ip in ipairs(addresses) do
+      local ok, message, code = self:connect_ip(ip, port)
+      if ok then return true end
+      tried[#tried + 1], last = ("%s (%s)"):format(dialer.show(ip, port), message), code
+      if code == "timeout" or code == "closed" then break end
+   end
+   return nil, table.concat(tried, ", "), last
+end
+
+local function connect_any(self, addresses, port)
+   local _, bound = self:getsockname()
+   if not addresses[2] or (bound or 0) ~= 0 then
+      return connect_in_turn(self, addresses, port)
+   end
+   local stream, message, code = dialer.race(addresses, port, limits.dial.attempt_delay.default)
+   if not stream then return nil, message, code end
+   local ok
+   ok, message, code = core.become(self, stream)
+   if not ok then stream:close() end
+   return ok, message, code
+end
+
 --- tcp:connect(host, port) -> true | nil, message, code
 function tcp:connect(host, port)
    options.argument(host, "string", "the host", "tcp:connect", 2)
    port = check_port(port, "tcp:connect")
-   return named("tcp:connect", connect_by_name(host, port, function(ip)
-      return self:connect_ip(ip, port)
-   end))
+   local limit = core.timeout_of(self)
+   local guard <close> = limit and core.deadline(limit)
+   local addresses, message, code = core.resolve(host)
+   if not addresses then return named("tcp:connect", nil, message, code) end
+   local ok, tried
+   ok, tried, code = connect_any(self, addresses, port)
+   if ok then return true end
+   return nil, ("tcp:connect: cannot connect to %s: %s"):format(dialer.show(host, port), tried),
+      code
 end
 
 -- The handshake is the accepted stream's own affair: nobody else waits for it.

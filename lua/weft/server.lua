@@ -349,8 +349,7 @@ local function start_serving(app, stream, record, context)
    core.spawn(work, worker)
 end
 
-local function record_of(app, stream)
-   local ip = stream:getpeername() or "unknown"
+local function record_of(app, ip)
    local record = app.addresses[ip]
    if not record then
       record = setmetatable({ app = app, ip = ip, taken = 0 }, claim)
@@ -367,7 +366,9 @@ local function admit(app, stream)
    elseif limits.max_connections_per_ip == 0 then
       return nil
    end
-   local record = record_of(app, stream)
+   local ip, _, family = stream:getpeername()
+   if family == "unix" then return nil end -- all of this machine's have one address
+   local record = record_of(app, ip or "unknown")
    if record.taken >= limits.max_connections_per_ip then
       return false, 429, "max_connections_per_ip"
    end

@@ -27,17 +27,31 @@ url.http = { own = { http = true, https = true }, names = "http or https", fragm
 function url.show(text)
    local before, rest = text:match("^(%a[%w+.-]*://)(.*)$")
    if not before then before, rest = "", text end
-   local authority = core.parse_url(text) and rest:match("^[^/?#]*") or rest
+   local is_path = rest:find "^%a+%+unix:" -- without user and password
+   local authority = (is_path or core.parse_url(text)) and rest:match("^[^/?#]*") or rest
    local secret = authority:match("^.*@")
    if secret then rest = "***@" .. rest:sub(#secret + 1) end
    local shown = before .. rest
    return #shown > MOST_SHOWN and shown:sub(1, MOST_SHOWN - 3) .. "..." or shown
 end
 
+-- "ws+unix:/path:/resource?query": the socket's path, then the URL's; nil: it is no such URL.
+local function split_unix(text)
+   local scheme, rest = text:match "^(%a+)%+unix:(.*)$"
+   if not scheme then return nil end
+   local path, resource = rest:gsub("^//([/@])", "%1"):match "^([/@][^:]+):?(.*)$"
+   if not path or path:find "%c" or not resource:find "^[/?]?" then return false end
+   return path, scheme .. "://localhost" .. resource
+end
+
 local function parse_any(text)
-   local parts, why = core.parse_url(text)
+   local path, inner = split_unix(text)
+   if path == false then
+      return nil, "a URL of a unix socket is scheme+unix:/path:/resource"
+   end
+   local parts, why = core.parse_url(inner or text)
    if not parts then return nil, why end
-   parts.scheme = parts.scheme:lower()
+   parts.scheme, parts.unix = parts.scheme:lower(), path
    return parts
 end
 
@@ -81,14 +95,25 @@ local function authority(parts)
    return (parts.ipv6 and "[%s]:%d" or "%s:%d"):format(parts.host, parts.port)
 end
 
+-- What stands before the path.
+local function before_path(parts, host)
+   if parts.unix then return ("%s+unix:%s:"):format(parts.scheme, parts.unix) end
+   return parts.scheme .. "://" .. host
+end
+
 --- Scheme, host and port as one text: what has them the same may share a connection.
 function url.origin(parts)
-   return parts.scheme .. "://" .. authority(parts):lower()
+   return before_path(parts, authority(parts):lower())
 end
 
 --- Where to connect: the zone of an IPv6 literal is written "%25" in a URL (RFC 6874 2).
 function url.host(parts)
    return parts.ipv6 and parts.host:gsub("%%25", "%%", 1) or parts.host
+end
+
+--- Where to connect, as dialer takes it.
+function url.endpoint(parts)
+   return { host = url.host(parts), port = parts.port, unix = parts.unix }
 end
 
 --- The Host field. RFC 6455 4.1: the port is named where it is not the scheme's own.
@@ -106,12 +131,13 @@ end
 
 --- The whole URL again, without user and password.
 function url.text(parts)
-   return parts.scheme .. "://" .. url.host_field(parts) .. url.target(parts)
+   return before_path(parts, url.host_field(parts)) .. url.target(parts)
 end
 
 --- Scheme, host and port are the same (RFC 6454 5).
 function url.same_origin(a, b)
    return a.secure == b.secure and a.host:lower() == b.host:lower() and a.port == b.port
+      and a.unix == b.unix
 end
 
 -- RFC 3986 5.2.4
@@ -127,7 +153,7 @@ end
 
 -- RFC 3986 5.2.2, of a reference without a scheme and a fragment.
 local function relative(base, reference)
-   local origin = base.scheme .. "://" .. authority(base)
+   local origin = before_path(base, authority(base))
    if reference:sub(1, 2) == "//" then return base.scheme .. ":" .. reference end
    local path, query = reference:match("^([^?]*)(.*)$")
    if path == "" then

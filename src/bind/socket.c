@@ -15,6 +15,7 @@
 
 #include "io/listener.h"
 #include "io/stream.h"
+#include "io/udp.h"
 
 /* -- names ------------------------------------------------------------------- */
 
@@ -22,20 +23,29 @@ int wf_socket_fd(const wf_object *object)
 {
     if (!object)
         return -1;
-    return object->class == &wf_listener_class ? ((const wf_listener *)object)->fd
-                                               : ((const wf_stream *)object)->fd;
+    if (object->class == &wf_listener_class)
+        return ((const wf_listener *)object)->fd;
+    if (object->class == &wf_udp_class)
+        return ((const wf_udp *)object)->fd;
+    return ((const wf_stream *)object)->fd;
 }
 
 void wf_socket_push_endpoint(lua_State *L, const char *ip, int port)
 {
-    lua_pushfstring(L, strchr(ip, ':') ? "[%s]:%d" : "%s:%d", ip, port);
+    if (strcmp(ip, "unix:") == 0)
+        lua_pushstring(L, ip);
+    else
+        lua_pushfstring(L, strchr(ip, ':') ? "[%s]:%d" : "%s:%d", ip, port);
 }
 
 void wf_socket_push_address(lua_State *L, const wf_sockaddr *a)
 {
     char ip[WF_IP_MAX];
     int port = wf_sockaddr_text(a, ip);
-    wf_socket_push_endpoint(L, ip, port);
+    if (a->storage.ss_family == AF_UNIX)
+        lua_pushfstring(L, "unix:%s", ip);
+    else
+        wf_socket_push_endpoint(L, ip, port);
 }
 
 bool wf_socket_name(int fd, wf_name_fn name, wf_sockaddr *a)
@@ -143,7 +153,7 @@ static bool need_fd(wf_stream *s, int family)
 {
     if (s->fd >= 0)
         return true;
-    int fd = wf_socket(family);
+    int fd = wf_socket(family, SOCK_STREAM);
     if (fd < 0)
         return false;
     int one = 1;
@@ -169,8 +179,7 @@ static int set_system_option(lua_State *L, wf_object *object, size_t i)
     return 1;
 }
 
-/* What the script set before the family was known goes to the new socket too. */
-static void copy_options(int from, int to)
+void wf_socket_copy_options(int from, int to)
 {
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         int value = 0;
@@ -194,7 +203,7 @@ bool wf_socket_ensure(wf_stream *s, int family)
         s->fd = old;
         return false;
     }
-    copy_options(old, s->fd);
+    wf_socket_copy_options(old, s->fd);
     close(old);
     return true;
 }

@@ -22,10 +22,12 @@ bool wf_socket_name(int fd, wf_name_fn name, wf_sockaddr *a);
 int wf_socket_push_name(lua_State *L, wf_name_fn name);
 /* The descriptor, or -1: none yet, or no more. */
 int wf_socket_fd(const wf_object *object);
-/* "1.2.3.4:80" or "[::1]:80". [-0, +1, m] */
+/* "1.2.3.4:80", "[::1]:80", or "unix:" as it is. [-0, +1, m] */
 void wf_socket_push_endpoint(lua_State *L, const char *ip, int port);
 void wf_socket_push_address(lua_State *L, const wf_sockaddr *a);
 
+/* What the script set on one socket goes to another that takes its place. */
+void wf_socket_copy_options(int from, int to);
 /* A fresh tcp has a descriptor of that family from here on, with the options that
  * were set on one of another family. false: errno. */
 bool wf_socket_ensure(wf_stream *s, int family);

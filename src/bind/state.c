@@ -112,6 +112,7 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_WEBSOCKET] = "websocket",
     [WF_CLASS_TLS] = "tls_context",
     [WF_CLASS_DECODER] = "decoder",
+    [WF_CLASS_UDP] = "udp",
 };
 
 /* [-0, +1, m] the new metatable, known to the state */
@@ -312,6 +313,8 @@ int luaopen_weft_core(lua_State *L)
     wf_open_run(L, module);
     wf_open_tcp(L, module);
     wf_open_stream(L, module);
+    wf_open_unix(L, module);
+    wf_open_udp(L, module);
     wf_open_resolve(L, module);
     wf_open_reads(L, module);
     wf_open_coding(L, module);

@@ -27,6 +27,7 @@ typedef enum wf_class_id {
     WF_CLASS_WEBSOCKET,
     WF_CLASS_TLS,
     WF_CLASS_DECODER,
+    WF_CLASS_UDP,
     WF_CLASS_COUNT,
 } wf_class_id;
 
@@ -130,6 +131,8 @@ void wf_open_tasks(lua_State *L, int module);
 void wf_open_waits(lua_State *L, int module);
 void wf_open_run(lua_State *L, int module);
 void wf_open_tcp(lua_State *L, int module);
+void wf_open_unix(lua_State *L, int module);
+void wf_open_udp(lua_State *L, int module);
 void wf_open_stream(lua_State *L, int module);
 void wf_open_resolve(lua_State *L, int module);
 void wf_open_reads(lua_State *L, int module);

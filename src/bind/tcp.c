@@ -5,6 +5,7 @@
 #include "bind/stream.h"
 
 #include <errno.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>
@@ -132,13 +133,24 @@ static int tcp_listen(lua_State *L)
     return 1;
 }
 
+/* Where connect_ip (ip, port) or connect_unix (path) goes. [-0, +1, m] */
+static void push_target(lua_State *L, lua_KContext to_path)
+{
+    if (to_path)
+        lua_pushfstring(L, "unix:%s", lua_tostring(L, 2));
+    else
+        wf_socket_push_endpoint(L, lua_tostring(L, 2), (int)lua_tointeger(L, 3));
+}
+
 /* Why a connect failed; the tcp is fresh again. [-0, +3, m] */
-static int fail_connect(lua_State *L, wf_stream *s)
+static int fail_connect(lua_State *L, wf_stream *s, lua_KContext to_path)
 {
     enum wf_error error = s->error;
-    wf_socket_push_endpoint(L, lua_tostring(L, 2), (int)lua_tointeger(L, 3));
+    push_target(L, to_path);
     if (error == WF_REFUSED)
         return wf_fail(L, error, "connection to %s refused", lua_tostring(L, -1));
+    if (to_path && s->err == EAGAIN)
+        return wf_fail(L, WF_BUSY, "the backlog of %s is full", lua_tostring(L, -1));
     lua_pushfstring(L, "cannot connect to %s", lua_tostring(L, -1));
     wf_fail_errno(L, s->err, lua_tostring(L, -1));
     lua_pushstring(L, wf_error_name(error));
@@ -153,9 +165,9 @@ static void give_up(wf_stream *s)
     s->eof = false;
 }
 
-static int connect_k(lua_State *L, int status, lua_KContext ctx)
+static int connect_k(lua_State *L, int status, lua_KContext to_path)
 {
-    (void)status, (void)ctx;
+    (void)status;
     wf_stream *s = tcp_of(L);
     if (wf_woken_task(L)->cancelling && s)
         give_up(s);
@@ -164,15 +176,47 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx)
         return wf_fail(L, WF_CLOSED, "closed");
     if (e == WF_TIMEOUT) {
         give_up(s);
-        return wf_fail(L, WF_TIMEOUT, "timeout while connecting to %s port %d",
-                       lua_tostring(L, 2), (int)lua_tointeger(L, 3));
+        push_target(L, to_path);
+        return wf_fail(L, WF_TIMEOUT, "timeout while connecting to %s",
+                       lua_tostring(L, -1));
     }
     s->eof = false;
     if (s->fd < 0)
-        return fail_connect(L, s);
+        return fail_connect(L, s, to_path);
     wf_handle_become(L, WF_CLASS_STREAM);
     lua_pushboolean(L, true);
     return 1;
+}
+
+/* [-0, +1|3, raises] */
+static int connect_to(lua_State *L, wf_stream *s, const wf_sockaddr *a, double timeout)
+{
+    int family = a->storage.ss_family;
+    lua_KContext to_path = family == AF_UNIX;
+    wf_task *t = wf_wait_begin(L, timeout);
+    if (!wf_socket_ensure(s, family))
+        return wf_fail_errno(L, errno, "socket");
+    wf_peer_set(&s->peer, a);
+    wf_stream_connect(s, (const struct sockaddr *)&a->storage, a->len);
+    if (!s->connecting) {
+        t->waiter.reason = WF_OK;
+        return connect_k(L, LUA_OK, to_path);
+    }
+    return wf_wait(L, &s->writer, connect_k, to_path);
+}
+
+static int tcp_connect_unix(lua_State *L)
+{
+    wf_stream *s = check_tcp(L);
+    if (!s)
+        return 3;
+    size_t n;
+    const char *path = luaL_checklstring(L, 2, &n);
+    wf_sockaddr a;
+    const char *why = wf_sockaddr_unix(&a, path, n);
+    if (why)
+        return wf_fail(L, WF_RESOLVE, "bad path: %s", why);
+    return connect_to(L, s, &a, s->timeout);
 }
 
 static int tcp_connect_ip(lua_State *L)
@@ -186,16 +230,7 @@ static int tcp_connect_ip(lua_State *L)
     wf_sockaddr a;
     if (!wf_sockaddr_parse(&a, ip, port))
         return wf_fail(L, WF_RESOLVE, "'%s' is not a numeric address", ip);
-    wf_task *t = wf_wait_begin(L, timeout);
-    if (!wf_socket_ensure(s, a.storage.ss_family))
-        return wf_fail_errno(L, errno, "socket");
-    wf_peer_set(&s->peer, &a);
-    wf_stream_connect(s, (const struct sockaddr *)&a.storage, a.len);
-    if (!s->connecting) {
-        t->waiter.reason = WF_OK;
-        return connect_k(L, LUA_OK, 0);
-    }
-    return wf_wait(L, &s->writer, connect_k, 0);
+    return connect_to(L, s, &a, timeout);
 }
 
 /* -- listener ------------------------------------------------------------------ */
@@ -235,6 +270,7 @@ static int listener_accept(lua_State *L)
 static const luaL_Reg tcp_methods[] = {
     { "bind_ip", tcp_bind_ip },
     { "connect_ip", tcp_connect_ip },
+    { "connect_unix", tcp_connect_unix },
     { "listen", tcp_listen },
     { NULL, NULL },
 };
@@ -244,7 +280,46 @@ static const luaL_Reg listener_methods[] = {
     { NULL, NULL },
 };
 
-static const luaL_Reg functions[] = { { "tcp", l_tcp }, { NULL, NULL } };
+/* become(tcp, stream) -> true | nil, message, code: a fresh tcp is that connection from
+ * here on, with the options and time limit it had. */
+static int l_become(lua_State *L)
+{
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_TCP);
+    wf_handle *from = wf_class_check(L, 2, WF_CLASS_STREAM);
+    wf_stream *s = h ? (wf_stream *)h->object : NULL;
+    wf_stream *connected = (wf_stream *)from->object;
+    if (!s || !connected)
+        return wf_fail(L, WF_CLOSED, "closed");
+    connected->timeout = s->timeout;
+    connected->stepwise = s->stepwise;
+    connected->max_receive = s->max_receive;
+    if (s->fd >= 0)
+        wf_socket_copy_options(s->fd, connected->fd);
+    s->object.class->destroy(&s->object);
+    from->object = NULL;
+    wf_handle_become(L, WF_CLASS_STREAM);
+    wf_handle_fill(h, &connected->object);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* timeout_of(tcp) -> seconds | nil: no limit */
+static int l_timeout_of(lua_State *L)
+{
+    wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_TCP);
+    if (s && s->timeout < INFINITY)
+        lua_pushnumber(L, s->timeout);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    { "tcp", l_tcp },
+    { "become", l_become },
+    { "timeout_of", l_timeout_of },
+    { NULL, NULL },
+};
 
 void wf_open_tcp(lua_State *L, int module)
 {

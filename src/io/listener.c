@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/unix.h"
+
 /* Connections per turn, so that a flood of them leaves time for the others. */
 #define ACCEPT_BATCH 64
 #define PAUSE 0.1
@@ -19,6 +21,8 @@ static void destroy(wf_object *object)
     wf_listener *l = (wf_listener *)object;
     ev_io_stop(object->loop->ev, &l->io);
     ev_timer_stop(object->loop->ev, &l->pause);
+    wf_unix_remove(l->file);
+    l->file = NULL;
     close(l->fd);
     l->fd = -1;
     wf_wake(&l->acceptor, WF_CLOSED);

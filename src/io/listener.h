@@ -19,6 +19,7 @@ typedef struct wf_listener {
     unsigned budget;
     wf_waiter *acceptor;
     double timeout;
+    struct wf_unix_file *file; /* its socket file, gone when it closes; or NULL */
 } wf_listener;
 
 extern const wf_class wf_listener_class;

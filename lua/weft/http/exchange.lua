@@ -3,7 +3,7 @@
 
 local answer = require "weft.http.answer"
 local core = require "weft.core"
-local net = require "weft.net"
+local dialer = require "weft.dialer"
 local pool = require "weft.http.pool"
 local sender = require "weft.http.sender"
 local tls = require "weft.tls"
@@ -22,7 +22,7 @@ local idempotent = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 -- The one place that opens what the bytes go over.
 local function open(hop, opts)
    local guard <close> = core.deadline(opts.connect_timeout)
-   return net.connect(url.host(hop.parts), hop.parts.port, hop.tls)
+   return dialer.connect(url.endpoint(hop.parts), hop.tls, opts)
 end
 
 -- What this task still has to let go of when it fails, or is cancelled.
