@@ -125,6 +125,7 @@ build = {
       ["weft.socket.object"] = "lua/weft/socket/object.lua",
       ["weft.socket.select"] = "lua/weft/socket/select.lua",
       ["weft.socket.tcp"] = "lua/weft/socket/tcp.lua",
+      ["weft.socket.udp"] = "lua/weft/socket/udp.lua",
       ["weft.static"] = "lua/weft/static.lua",
       ["weft.tls"] = "lua/weft/tls.lua",
       ["weft.udp"] = "lua/weft/udp.lua",

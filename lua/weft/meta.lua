@@ -745,12 +745,12 @@ function tls:reload() end
 ---@field pem string the certificate itself
 
 --- `require "weft.socket"`: LuaSocket's module "socket" on weft, for drivers that were written
---- for that. It has `tcp`, `tcp4`, `tcp6`, `connect`, `connect4`, `connect6`, `bind`, `select`,
---- `sleep`, `gettime`, `dns.toip`, `dns.tohostname`, `dns.getaddrinfo`, `dns.getnameinfo`,
---- `dns.gethostname`, `newtry`, `try`, `protect`, `skip`, `choose`, `source`, `sink` and their
---- tables; they return just what LuaSocket's manual says ("timeout" and "closed" are messages
---- there), but a call that waits suspends its own task. It has no UDP and not the option
---- "linger"; a connect that times out is given up, and does not go on behind the scenes.
+--- for that. It has `tcp`, `tcp4`, `tcp6`, `udp`, `udp4`, `udp6`, `connect`, `connect4`,
+--- `connect6`, `bind`, `select`, `sleep`, `gettime`, `dns.toip`, `dns.tohostname`,
+--- `dns.getaddrinfo`, `dns.getnameinfo`, `dns.gethostname`, `newtry`, `try`, `protect`, `skip`,
+--- `choose`, `source`, `sink` and their tables; they return just what LuaSocket's manual says ("timeout" and "closed" are messages
+--- there), but a call that waits suspends its own task. It has not the option "linger", and a
+--- connect that times out is given up: it does not go on behind the scenes.
 ---@class weft.socket
 local socket = {}
 

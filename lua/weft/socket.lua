@@ -9,11 +9,12 @@ local flow = require "weft.socket.flow"
 local nested = require "weft.socket.nested"
 local select_sockets = require "weft.socket.select"
 local tcp = require "weft.socket.tcp"
+local udp = require "weft.socket.udp"
 
 -- Protocol modules put themselves into this table, as they do into LuaSocket's.
 local socket = {
    _VERSION = "LuaSocket 3.0.0 (weft " .. core.version .. ")",
-   _SETSIZE = 1024, _SOCKETINVALID = -1,
+   _SETSIZE = 1024, _DATAGRAMSIZE = 8192, _SOCKETINVALID = -1,
    dns = dns, select = nested.method(select_sockets), gettime = core.gettime,
 }
 flow.install(socket)
@@ -22,6 +23,11 @@ flow.install(socket)
 function socket.tcp() return tcp.new() end
 function socket.tcp4() return tcp.new("inet") end
 function socket.tcp6() return tcp.new("inet6") end
+
+--- udp() -> unconnected: of the family that its first address has
+function socket.udp() return udp.new() end
+function socket.udp4() return udp.new("inet") end
+function socket.udp6() return udp.new("inet6") end
 
 --- sleep(seconds)
 socket.sleep = nested.method(function(seconds)

@@ -7,6 +7,7 @@
 #include "bind/stream.h"
 #include "io/idle.h"
 #include "io/listener.h"
+#include "io/udp.h"
 
 /* Input as a string, without the last `drop` of its n bytes. [-0, +1, m] */
 static void push_input(lua_State *L, wf_stream *s, size_t n, size_t drop)
@@ -137,6 +138,16 @@ static int ready_listener(lua_State *L, wf_listener *l, lua_KContext woken)
     return wf_wait(L, &l->acceptor, ready_k, 1);
 }
 
+/* A datagram socket does so too; it takes what is sent, or drops it. */
+static int ready_udp(lua_State *L, wf_udp *u, bool write, lua_KContext woken)
+{
+    if (woken || write)
+        return lua_pushboolean(L, true), 1;
+    wf_wait_begin(L, wf_opt_timeout(L, 3));
+    wf_udp_watch(u, EV_READ);
+    return wf_wait(L, &u->reader, ready_k, 1);
+}
+
 static int ready_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
@@ -145,31 +156,46 @@ static int ready_k(lua_State *L, int status, lua_KContext woken)
     wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
     if (h && h->object)
         return ready_listener(L, (wf_listener *)h->object, woken);
+    h = wf_class_test(L, 1, WF_CLASS_UDP);
+    if (h && h->object)
+        return ready_udp(L, (wf_udp *)h->object, lua_toboolean(L, 2), woken);
     h = wf_class_test(L, 1, WF_CLASS_STREAM);
     if (h && h->object)
         return ready_stream(L, (wf_stream *)h->object, lua_toboolean(L, 2), woken);
     return lua_pushboolean(L, true), 1; /* closed: whoever tries, learns it at once */
 }
 
-/* ready(stream or listener, for writing [, timeout]) -> true | nil, message, code */
-static int l_ready(lua_State *L)
+/* Whether somebody waits there already. [-0, +0, raises] */
+static bool is_busy(lua_State *L, bool write)
 {
     wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
-    bool busy = h && h->object && ((wf_listener *)h->object)->acceptor;
-    if (!h) {
-        h = wf_class_check(L, 1, WF_CLASS_STREAM);
-        wf_stream *s = (wf_stream *)h->object;
-        busy = s && (lua_toboolean(L, 2) ? s->writer : s->reader);
-    }
+    if (h)
+        return h->object && ((wf_listener *)h->object)->acceptor;
+    h = wf_class_test(L, 1, WF_CLASS_UDP);
+    if (h)
+        return h->object && !write && ((wf_udp *)h->object)->reader;
+    const wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
+    return s && (write ? s->writer : s->reader);
+}
+
+/* ready(stream, listener or udp, for writing [, timeout]) -> true | nil, message, code */
+static int l_ready(lua_State *L)
+{
+    bool busy = is_busy(L, lua_toboolean(L, 2));
     wf_opt_timeout(L, 3);
     lua_settop(L, 3);
     return busy ? wf_fail_busy(L, "this socket") : ready_k(L, LUA_OK, 0);
 }
 
-/* fd(tcp, stream or listener) -> its descriptor, or -1 */
+/* fd(tcp, stream, listener or udp) -> its descriptor, or -1 */
 static int l_fd(lua_State *L)
 {
-    wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_UDP);
+    if (h) {
+        lua_pushinteger(L, h->object ? ((wf_udp *)h->object)->fd : -1);
+        return 1;
+    }
+    h = wf_class_test(L, 1, WF_CLASS_LISTENER);
     h = h ? h : wf_class_test(L, 1, WF_CLASS_TCP);
     h = h ? h : wf_class_check(L, 1, WF_CLASS_STREAM);
     lua_pushinteger(L, wf_socket_fd(h->object));

@@ -32,9 +32,7 @@ end
 local function await(one, timeout)
    local socket = one.socket
    if socket.closed then return true end
-   if not socket.connected and (one.write or socket.class ~= "tcp{server}") then
-      return true -- there it fails at once
-   end
+   if socket.class == "tcp{master}" then return true end -- there it fails at once
    return core.ready(socket.native, one.write, timeout) == true
 end
 
