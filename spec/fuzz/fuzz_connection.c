@@ -182,7 +182,7 @@ static void check_websocket(const world *w, const connection *c, bool whole)
     }
     MUST(begins(&said, got), "its head");
     bytes rest = { c->wire.p + head, c->wire.n - head, 0 };
-    model m = model_run(&rest, c->habits & CLIENT, &w->options->limits);
+    model m = model_run(&rest, c->habits & CLIENT, &w->options->limits, NULL);
     bool closed;
     bytes came = messages_of(&m), log = messages_got(c, said.n, &closed);
     MUST(begins(&c->received, &came), "received something else");
@@ -239,7 +239,7 @@ static void take_connection(fuzz *f, connection *c, bool raw)
         const char *head = heads[raw ? 2 : !!(c->habits & CLIENT)];
         bytes_add(&c->wire, head, strlen(head));
     }
-    bytes frames = peer_wire(&program, c->habits & CLIENT, raw);
+    bytes frames = peer_wire(&program, c->habits & CLIENT, raw, NULL);
     bytes_add(&c->wire, frames.p, frames.n);
     bytes_free(&frames);
 }

@@ -6,15 +6,57 @@
 #ifndef WF_SPEC_PEER_H
 #define WF_SPEC_PEER_H
 
+#include <zlib.h>
+
 #include "fuzz.h"
 
+#include "core/extension.h"
 #include "rig.h"
 
 #define PEER_BYTES ((size_t)96 << 10) /* that a program may send, about */
 
 /* -- what it sends ---------------------------------------------------------------- */
 
-enum { PEER_LONG = 120, PEER_RAW, PEER_ANNOUNCE, PEER_FLOOD };
+enum { PEER_PACKED = 119, PEER_LONG, PEER_RAW, PEER_ANNOUNCE, PEER_FLOOD };
+
+/* The peer's compressor. */
+typedef struct peer_packer {
+    z_stream z;
+    bool no_takeover;
+} peer_packer;
+
+static FUZZ_UNUSED void peer_pack_init(peer_packer *packer, const wf_extension *agreed,
+                                       bool client)
+{
+    uint8_t bits = client ? agreed->server_window : agreed->client_window;
+    *packer = (peer_packer){ .no_takeover = client ? agreed->server_no_takeover
+                                                   : agreed->client_no_takeover };
+    MUST(deflateInit2(&packer->z, 6, Z_DEFLATED, -(bits ? bits : 15), 8, 0) == Z_OK,
+         "no memory");
+}
+
+/* RFC 7692 7.2.1 */
+static FUZZ_UNUSED bytes peer_pack(peer_packer *packer, const uint8_t *p, size_t n)
+{
+    bytes packed = { 0 };
+    uint8_t *copy = fuzz_copy(p, n), out[1024];
+    z_stream *z = &packer->z;
+    z->next_in = copy;
+    z->avail_in = (uInt)n;
+    do {
+        z->next_out = out;
+        z->avail_out = sizeof out;
+        deflate(z, Z_SYNC_FLUSH);
+        bytes_add(&packed, out, sizeof out - z->avail_out);
+    } while (z->avail_out == 0);
+    packed.n -= WF_MIN(packed.n, 4u);
+    if (packed.n == 0)
+        bytes_add(&packed, "", 1); /* 7.2.3.6 */
+    if (packer->no_takeover)
+        deflateReset(z);
+    fuzz_drop(copy, n);
+    return packed;
+}
 
 /* A frame's payload; the key of zeros lets the fuzzer see what it does. */
 static FUZZ_UNUSED void peer_frame(bytes *w, unsigned b0, const void *p, size_t n,
@@ -29,7 +71,26 @@ static FUZZ_UNUSED void peer_frame(bytes *w, unsigned b0, const void *p, size_t 
     bytes_add(w, p, n);
 }
 
-static FUZZ_UNUSED void peer_long(bytes *w, fuzz *f, unsigned b0, bool masked, bool zeros)
+/* A message that is compressed when its first frame says so; in two frames, when that
+ * is not the last. */
+static FUZZ_UNUSED void peer_message(bytes *w, peer_packer *packer, unsigned b0,
+                                     const uint8_t *p, size_t n, bool masked, bool zeros)
+{
+    bool pack = packer && (b0 & 0x40);
+    bytes packed = pack ? peer_pack(packer, p, n) : (bytes){ 0 };
+    size_t first = (b0 & FIN) ? packed.n : packed.n / 2;
+    if (!pack) {
+        peer_frame(w, b0, p, n, masked, zeros);
+        return;
+    }
+    peer_frame(w, b0, packed.p, first, masked, zeros);
+    if (!(b0 & FIN))
+        peer_frame(w, FIN, packed.p + first, packed.n - first, masked, zeros);
+    bytes_free(&packed);
+}
+
+static FUZZ_UNUSED void peer_long(bytes *w, fuzz *f, peer_packer *packer, unsigned b0,
+                                  bool masked, bool zeros)
 {
     uint8_t pattern[4];
     size_t n = fuzz_word(f) << (fuzz_byte(f) & 3);
@@ -39,20 +100,24 @@ static FUZZ_UNUSED void peer_long(bytes *w, fuzz *f, unsigned b0, bool masked, b
     uint8_t *p = malloc(n + 1);
     for (size_t i = 0; i < n; i++)
         p[i] = pattern[i % 4];
-    peer_frame(w, b0, p, n, masked, zeros);
+    peer_message(w, packer, b0, p, n, masked, zeros);
     free(p);
 }
 
 /* One step: first byte, length (its top bit: a key that is not zeros), payload. */
-static FUZZ_UNUSED void peer_step(bytes *w, fuzz *f, bool masked)
+static FUZZ_UNUSED void peer_step(bytes *w, fuzz *f, peer_packer *packer, bool masked)
 {
     unsigned b0 = fuzz_byte(f), length = fuzz_byte(f);
     bool zeros = length < 128;
     const uint8_t *p;
     size_t n = length & 127;
     switch (n) {
+    case PEER_PACKED:
+        n = fuzz_bytes(f, fuzz_byte(f), &p);
+        peer_message(w, packer, b0, p, n, masked, zeros);
+        break;
     case PEER_LONG:
-        peer_long(w, f, b0, masked, zeros);
+        peer_long(w, f, packer, b0, masked, zeros);
         break;
     case PEER_RAW:
         n = fuzz_bytes(f, b0, &p);
@@ -71,8 +136,8 @@ static FUZZ_UNUSED void peer_step(bytes *w, fuzz *f, bool masked)
     }
 }
 
-/* client: weft is the client, so its peer does not mask. */
-static FUZZ_UNUSED bytes peer_wire(fuzz *f, bool client, bool raw)
+/* client: weft is the client, so its peer does not mask. packer: NULL without deflate. */
+static FUZZ_UNUSED bytes peer_wire(fuzz *f, bool client, bool raw, peer_packer *packer)
 {
     bytes w = { 0 };
     bytes_add(&w, "", 0);
@@ -81,7 +146,7 @@ static FUZZ_UNUSED bytes peer_wire(fuzz *f, bool client, bool raw)
         f->n = 0;
     }
     while (f->n > 0 && w.n < PEER_BYTES)
-        peer_step(&w, f, !client);
+        peer_step(&w, f, packer, !client);
     return w;
 }
 
@@ -120,6 +185,10 @@ typedef struct model {
     bool undecided; /* ends in an incomplete header: it may have failed already */
     bool client;
     wf_session_limits limits;
+    const wf_extension *agreed; /* NULL, or without deflate: no RSV1 */
+    z_stream z;
+    bool packed; /* the message under way is compressed */
+    uint64_t packed_bytes;
     unsigned kind; /* of the message under way */
     bytes message;
     uint64_t fragments, empty;
@@ -158,22 +227,81 @@ static FUZZ_UNUSED void model_control(model *m, unsigned op, const uint8_t *p, s
     }
 }
 
-/* What of the payload has come (n of length bytes). */
+/* RFC 7692 7.2.2; false: no deflate. Up to one byte over max_message. */
+static FUZZ_UNUSED bool model_inflate(model *m, const void *p, size_t n)
+{
+    static uint8_t window[32768];
+    z_stream *z = &m->z;
+    uint8_t out[512];
+    uInt len;
+    z->next_in = (Bytef *)(uintptr_t)p;
+    z->avail_in = (uInt)n;
+    for (;;) {
+        size_t room = m->limits.max_message + 1 - m->message.n;
+        room = WF_MIN(room, sizeof out);
+        z->next_out = out;
+        z->avail_out = (uInt)room;
+        int r = room ? inflate(z, Z_SYNC_FLUSH) : Z_BUF_ERROR;
+        bytes_add(&m->message, out, room - z->avail_out);
+        if (r == Z_STREAM_END) { /* 7.2.3.4: and what follows may refer to it */
+            inflateGetDictionary(z, window, &len);
+            inflateReset(z);
+            inflateSetDictionary(z, window, len);
+            if (z->avail_in == 0)
+                return true;
+        } else if (r != Z_OK || (z->avail_in == 0 && z->avail_out > 0)) {
+            return r == Z_OK || r == Z_BUF_ERROR;
+        }
+    }
+}
+
+/* What of the payload has come. */
+static FUZZ_UNUSED bool model_take(model *m, const uint8_t *p, size_t n, bool end)
+{
+    if (!m->packed) {
+        bytes_add(&m->message, p, n);
+        return true;
+    }
+    bool ended = n == 0 ? m->z.total_in == 0 && m->packed_bytes > 0 : false;
+    m->packed_bytes += n;
+    if (n > 0) {
+        if (!model_inflate(m, p, n))
+            return false;
+        ended = m->z.total_in == 0; /* just reset, with nothing behind it */
+    }
+    if (!end || m->message.n > m->limits.max_message)
+        return true;
+    if (!ended && !model_inflate(m, "\0\0\xff\xff", 4))
+        return false;
+    ended |= m->z.total_in == 0; /* that was a final block */
+    ended |= (m->z.data_type & 128) && (m->z.data_type & 63) == 0;
+    if (m->message.n <= m->limits.max_message && !ended)
+        return false;
+    bool again =
+        m->client ? m->agreed->server_no_takeover : m->agreed->client_no_takeover;
+    if (again)
+        inflateReset(&m->z);
+    return true;
+}
+
+/* n of the frame's bytes; last: these are all. */
 static FUZZ_UNUSED void model_data(model *m, unsigned b0, const uint8_t *p, size_t n,
                                    bool last)
 {
-    bool whole = true;
+    bool whole = true, end = last && (b0 & FIN);
     size_t from = m->message.n; /* where the character under way begins */
     while (from > 0 && (m->message.p[from - 1] & 0xC0) == 0x80)
         from--;
     from -= from > 0 && m->message.p[from - 1] >= 0xC0;
-    bytes_add(&m->message, p, n);
+    bool good = model_take(m, p, n, end);
     size_t unsure = m->message.n - from;
     if (m->kind == TEXT && slow_utf8(m->message.p + from, unsure, &whole) < unsure) {
         model_fail(m, 1007);
-    } else if (last && (b0 & FIN) && !whole) {
+    } else if (m->message.n > m->limits.max_message) {
+        model_fail(m, 1009);
+    } else if (!good || (end && !whole)) {
         model_fail(m, 1007);
-    } else if (last && (b0 & FIN)) {
+    } else if (end) {
         log_add(&m->log, m->kind == TEXT ? 'T' : 'B', m->message.p, m->message.n);
         m->kind = 0;
         m->message.n = 0;
@@ -184,8 +312,9 @@ static FUZZ_UNUSED bool model_breaks(const model *m, const frame *f, const uint8
 {
     unsigned op = f->b0 & 15, len7 = p[1] & 127;
     bool control = op >= 8;
-    return (f->b0 & 0x70) || (op > 2 && op < 8) || op > 10 || f->masked == m->client ||
-           (control && (!(f->b0 & FIN) || len7 > 125)) ||
+    bool rsv1 = m->agreed && m->agreed->deflate && (op == TEXT || op == BINARY);
+    return (f->b0 & (rsv1 ? 0x30 : 0x70)) || (op > 2 && op < 8) || op > 10 ||
+           f->masked == m->client || (control && (!(f->b0 & FIN) || len7 > 125)) ||
            (len7 == 126 && f->length < 126) ||
            (len7 == 127 && (f->length < 65536 || f->length >> 63)) ||
            (op == 0 && !m->kind) || ((op == TEXT || op == BINARY) && m->kind);
@@ -194,11 +323,17 @@ static FUZZ_UNUSED bool model_breaks(const model *m, const frame *f, const uint8
 /* A data frame's size and number against the limits. */
 static FUZZ_UNUSED bool model_exceeds(model *m, const frame *f)
 {
-    if (f->length > m->limits.max_message ||
-        f->length + m->message.n > m->limits.max_message)
+    size_t most = m->limits.max_message;
+    bool first = f->b0 & 15, packed = first ? f->b0 & 0x40 : m->packed;
+    uint64_t had = first ? 0 : packed ? m->packed_bytes : m->message.n;
+    if (packed) /* what cannot be compressed grows a little */
+        most += most / 128 + 1024;
+    if (f->length > most || f->length + had > most)
         return true;
-    if (f->b0 & 15) {
+    if (first) {
         m->kind = f->b0 & 15;
+        m->packed = packed;
+        m->packed_bytes = 0;
         m->fragments = m->empty = 0;
     }
     m->empty += f->length == 0 && !(f->b0 & FIN);
@@ -236,15 +371,22 @@ static FUZZ_UNUSED size_t model_frame(model *m, const uint8_t *p, size_t n)
     return last ? f.head + come : 0;
 }
 
+/* agreed: NULL without deflate. */
 static FUZZ_UNUSED model model_run(const bytes *wire, bool client,
-                                   const wf_session_limits *limits)
+                                   const wf_session_limits *limits,
+                                   const wf_extension *agreed)
 {
-    model m = { .client = client, .limits = *limits };
+    model m = { .client = client, .limits = *limits, .agreed = agreed };
+    if (agreed && agreed->deflate)
+        MUST(inflateInit2(&m.z, -15) == Z_OK, "no memory");
     bytes_add(&m.log, "", 0);
+    bytes_add(&m.message, "", 0);
     for (size_t at = 0, k; !m.over && at < wire->n; at += k)
         if ((k = model_frame(&m, wire->p + at, wire->n - at)) == 0)
             break;
     bytes_free(&m.message);
+    if (agreed && agreed->deflate)
+        inflateEnd(&m.z);
     return m;
 }
 

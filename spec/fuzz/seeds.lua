@@ -142,6 +142,41 @@ for i, value in ipairs {
    seed("extension", char(12, 0, 0, 54), value)
 end
 
+-- -- deflate: roles and parameters, windows, levels; then steps
+
+local function text(what, bytes)
+   return char(what, #bytes) .. bytes
+end
+
+local function long_text(what, n, bytes)
+   return char(what | 64) .. string.pack(">I2", n) .. bytes:rep(61):sub(1, n % 61)
+end
+
+local IN = "\1\0" .. MIXED -- room 257
+local BACK = ""
+for at, message in ipairs {
+   text(0, "Hello") .. text(0, "Hello") .. text(128, ""),
+   text(5, "Hello") .. IN .. text(5, "Hello") .. IN,
+   long_text(0, 40000, "broad") .. long_text(0, 39999, "cast") .. text(2, "alone")
+      .. text(0, "alone, not"),
+   text(4, "\xf2\x48\xcd\xc9\xc9\x07\0") .. IN, text(4, "\xf3\x48\xcd\xc9\xc9\x07\0\0") .. IN,
+   -- RFC 7692 7.2.3
+   text(4, "\0\5\0\xfa\xff\x48\x65\x6c\x6c\x6f\0") .. IN, text(4, "\xf2\0\x11\0\0") .. IN,
+   text(4, "\7") .. IN,
+   long_text(6, 65535, "\0") .. IN .. long_text(7, 5000, "ab") .. IN,
+   text(3, "") .. text(0, "a") .. text(3, "") .. text(3, ""),
+} do
+   BACK = BACK .. message
+   for i, parameters in ipairs {
+      "\0\0\0", "\1\0\5", "\6\0\11", "\7\x23\30", "\xc0\x99\7", "\x21\x12\2", "\x4e\x88\6",
+   } do
+      if (at + i) % 2 == 0 then
+         seed("deflate", parameters, message)
+      end
+   end
+end
+seed("deflate", "\xa0\0\7", BACK)
+
 -- -- coding: kind, room, cuts, content
 
 local CONTENT_GZIP = {
@@ -262,6 +297,44 @@ seed("session", char(3), THREES,
    "\x01\x03Hel\x80\x02lo\x89\x05Hello\x8a\x05Hello\x82\x7e\x01\x00" .. ("\7"):rep(256))
 seed("session", char(2), WHOLE,
    "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\0\0\0\0\x03\xe8")
+
+-- -- compressed: as session, and two bytes of parameters behind the acts; 119: what the peer's
+-- own compressor makes of a message
+
+local RSV1 = 0x40
+
+local function packed(b0, payload)
+   return char(b0 | RSV1, 119, #payload) .. payload
+end
+
+local PACKED = {
+   packed(FIN | TEXT, "Hello") .. packed(FIN | TEXT, "Hello") .. close(1000),
+   packed(TEXT, ("Grüße, 你好 "):rep(8)) .. frame(FIN | TEXT, "plain") .. packed(FIN | BINARY, ""),
+   long(FIN | RSV1 | BINARY, 20000, 2, "abcd") .. packed(FIN | TEXT, "after") .. close(1001),
+   long(RSV1 | TEXT, 30000, 0, "€a") .. frame(FIN | PING, "p"),
+   frame(RSV1 | TEXT, "\xf2\x48\xcd") .. frame(FIN | PING, "") .. frame(FIN, "\xc9\xc9\x07\0"),
+   frame(FIN | RSV1 | TEXT, "\xf3\x48\xcd\xc9\xc9\x07\0\0"),
+   frame(FIN | RSV1 | TEXT, "\0\5\0\xfa\xffhello\0"),
+   frame(FIN | RSV1 | TEXT, "\7"), frame(FIN | RSV1 | BINARY, "\xf2\x48"),
+   frame(FIN | RSV1 | PING, ""), frame(FIN | RSV1, "x"),
+   packed(FIN | TEXT, "bad \xff") .. close(1000), packed(FIN | TEXT, "cut \xe2"),
+   frame(RSV1 | TEXT, "") .. frame(FIN, "\0"),
+}
+for i, program in ipairs(PACKED) do
+   for at, parameters in ipairs { "\0\xff", "\1\x85", "\3\x0a", "\x3c\x8b", "\xd5\5" } do
+      if (i + at) % 2 == 0 then
+         seed("compressed", char(at % 2 + 4 * (i % 2) + 8 * (at % 4)), parameters, MIXED, program)
+      end
+   end
+   local acts = char(0x64, 20, 0, 0, 20, 1, i % 4, 90, 2, 3, 31 + i)
+   seed("compressed", acts, "\2\x90", BYTEWISE, program)
+end
+-- two faults in what one piece inflates to: the first one counts, however it is cut
+local FAULTS = packed(FIN | TEXT, ("x"):rep(50) .. "\xff" .. ("y"):rep(150))
+seed("compressed", char(8), "\0\x85", MIXED, FAULTS)
+for i, program in ipairs(PROGRAMS) do
+   seed("compressed", char(i % 4 == 0 and 4 or 0), "\0\x80", MIXED, program)
+end
 
 -- -- connection: flags (1: batches, 2: heartbeat, 4: drained, 8: small window, then how many
 -- more connections, 128: raw), programs, for each its habits and program; the script

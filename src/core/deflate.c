@@ -287,10 +287,11 @@ long wf_inflate_read(wf_inflater *f, uint8_t *to, size_t room)
             f->ended = f->z.avail_in == 0;
             if (!go_on(f))
                 return -2;
-        } else if (e != Z_OK && e != Z_BUF_ERROR) {
-            return e == Z_MEM_ERROR ? -2 : -1;
         }
         size_t n = room - f->z.avail_out;
+        /* what came before bad data goes first: the same however the input is cut */
+        if (n == 0 && e != Z_OK && e != Z_STREAM_END && e != Z_BUF_ERROR)
+            return e == Z_MEM_ERROR ? -2 : -1;
         if (n > 0 || f->z.avail_in == 0 || f->z.avail_out == 0) {
             f->count.out += n;
             return (long)n;

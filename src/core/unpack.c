@@ -55,6 +55,14 @@ static bool keep(wf_session *s, const uint8_t *p, size_t n)
     return true;
 }
 
+/* Up to the byte that is too many: so it is known which fault was first, however the
+ * input is cut. */
+static size_t room_left(const wf_session *s)
+{
+    const wf_inflated *count = wf_inflate_count(s->deflate->inflater);
+    return s->limits.max_message + 1 - (size_t)count->out;
+}
+
 /* Inflates what was fed behind the *have bytes in scratch; when that is full, they move
  * to the buffer. False: it failed. */
 static bool inflate_fed(wf_session *s, uint8_t *scratch, size_t *have)
@@ -66,16 +74,17 @@ static bool inflate_fed(wf_session *s, uint8_t *scratch, size_t *have)
             *have = 0;
         }
         uint8_t *to = scratch + *have;
-        long k = wf_inflate_read(s->deflate->inflater, to, WF_SCRATCH - *have);
+        size_t room = WF_MIN(WF_SCRATCH - *have, room_left(s));
+        long k = wf_inflate_read(s->deflate->inflater, to, room);
         if (k == 0)
             return true;
         if (k < 0)
             return k == -2 ? fail(s, WF_CLOSE_INTERNAL, "out of memory")
                            : fail(s, WF_CLOSE_INVALID_DATA, "bad compressed data");
-        if (!judge_inflated(s))
-            return false;
         if (s->kind == WF_OP_TEXT && !wf_utf8_feed(&s->utf8, to, (size_t)k))
             return fail(s, WF_CLOSE_INVALID_DATA, "text is not UTF-8");
+        if (!judge_inflated(s))
+            return false;
         *have += (size_t)k;
     }
 }
