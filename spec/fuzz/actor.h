@@ -34,6 +34,7 @@ typedef struct actor {
     wf_object *handle;
     wf_hub *hub;
     wf_ws_options *options;
+    const wf_extension *agreed;
     remote *remote;
     void (*step)(struct actor *a);
     bool has_message; /* to be sent when the peer is fast enough again */
@@ -254,6 +255,8 @@ static void become_websocket(actor *a, wf_stream *s, int head)
     bool client = a->habits & CLIENT;
     wf_ws *ws = wf_ws_new(s, client, a->options, client ? NULL : a->hub);
     MUST(ws, "no memory");
+    if (a->agreed->deflate)
+        MUST(wf_ws_compress(ws, a->agreed), "no memory");
     hold(a, &ws->object);
     wf_ws_begin(ws);
     if (!client && a->habits & TOPIC)

@@ -22,6 +22,7 @@ typedef struct world {
     wf_object *listener_handle;
     wf_ws_options *options;
     bool batches, beats, drains;
+    wf_extension agreed; /* with every peer; .deflate false: nothing */
     size_t window;
     connection all[MOST_CONNECTIONS];
     remote *servers[MOST_CONNECTIONS]; /* in the backlog */
@@ -43,6 +44,7 @@ static void begin(world *w, int fd, connection *c)
     actor *a = actor_new(w->loop, fd, c->habits);
     a->hub = w->hub;
     a->options = w->options;
+    a->agreed = &w->agreed;
     a->remote = &c->remote;
     a->received = &c->received;
     a->sent = &c->sent;
@@ -107,9 +109,34 @@ static void settle(world *w)
 /* -- what must be true
  * -------------------------------------------------------------------- */
 
-/* The data messages that it was sent, as a log; *closed: a close was the last. */
-static bytes messages_got(const connection *c, size_t skip, bool *closed)
+/* RFC 7692 7.2.2, as the peer does it */
+static void log_packed(bytes *log, unsigned op, const uint8_t *p, size_t n, z_stream *z,
+                       bool again)
 {
+    static uint8_t out[128u << 10];
+    uint8_t *in = malloc(n + 4);
+    MUST(in, "no memory");
+    memcpy(in, p, n);
+    memcpy(in + n, "\0\0\xff\xff", 4);
+    z->next_in = in;
+    z->avail_in = (uInt)n + 4;
+    z->next_out = out;
+    z->avail_out = sizeof out;
+    int r = inflate(z, Z_SYNC_FLUSH);
+    MUST((r == Z_OK || r == Z_BUF_ERROR) && z->avail_in == 0, "zlib says %d", r);
+    log_add(log, letter(op), out, sizeof out - z->avail_out);
+    if (again)
+        inflateReset(z);
+    free(in);
+}
+
+/* The data messages that it was sent, as a log; *closed: a close was the last. */
+static bytes messages_got(const world *w, const connection *c, size_t skip, bool *closed)
+{
+    bool again =
+        c->habits & CLIENT ? w->agreed.client_no_takeover : w->agreed.server_no_takeover;
+    z_stream z = { 0 };
+    MUST(inflateInit2(&z, -15) == Z_OK, "no memory");
     bytes log = { 0 }, got = { 0 };
     bytes_add(&log, "", 0);
     bytes_add(&got, c->remote.got.p + skip, c->remote.got.n - skip);
@@ -120,18 +147,23 @@ static bytes messages_got(const connection *c, size_t skip, bool *closed)
             break; /* the rest was never sent */
         unsigned op = f.b0 & 15;
         uint8_t *p = got.p + at + f.head;
-        MUST(!*closed && (f.b0 & 0xF0) == FIN && f.masked == !!(c->habits & CLIENT),
+        bool packed = w->agreed.deflate && (f.b0 & 0x40) && op < 8;
+        MUST(!*closed && (f.b0 & (packed ? 0xB0 : 0xF0)) == FIN &&
+                 f.masked == !!(c->habits & CLIENT),
              "frame %02x", f.b0);
         for (size_t i = 0; f.masked && i < f.length; i++)
             p[i] ^= f.key[i % 4];
         MUST(op == TEXT || op == BINARY || op == CLOSE || op == PING || op == PONG,
              "frame %02x", f.b0);
-        if (op == TEXT || op == BINARY)
+        if (packed)
+            log_packed(&log, op, p, (size_t)f.length, &z, again);
+        else if (op == TEXT || op == BINARY)
             log_add(&log, letter(op), p, (size_t)f.length);
         *closed = op == CLOSE;
         at += f.head + (size_t)f.length;
     }
     bytes_free(&got);
+    inflateEnd(&z);
     return log;
 }
 
@@ -182,9 +214,9 @@ static void check_websocket(const world *w, const connection *c, bool whole)
     }
     MUST(begins(&said, got), "its head");
     bytes rest = { c->wire.p + head, c->wire.n - head, 0 };
-    model m = model_run(&rest, c->habits & CLIENT, &w->options->limits, NULL);
+    model m = model_run(&rest, c->habits & CLIENT, &w->options->limits, &w->agreed);
     bool closed;
-    bytes came = messages_of(&m), log = messages_got(c, said.n, &closed);
+    bytes came = messages_of(&m), log = messages_got(w, c, said.n, &closed);
     MUST(begins(&c->received, &came), "received something else");
     MUST(begins(&log, &c->sent), "got something else");
     if (whole) {
@@ -227,8 +259,9 @@ static void check(const world *w, bool settled)
 /* -- a world and its end
  * ------------------------------------------------------------------- */
 
-static void take_connection(fuzz *f, connection *c, bool raw)
+static void take_connection(fuzz *f, connection *c, bool raw, const wf_extension *agreed)
 {
+    peer_packer packer;
     static const char *const heads[] = { request, request_101, "" };
     const uint8_t *p;
     c->habits = fuzz_byte(f);
@@ -239,14 +272,18 @@ static void take_connection(fuzz *f, connection *c, bool raw)
         const char *head = heads[raw ? 2 : !!(c->habits & CLIENT)];
         bytes_add(&c->wire, head, strlen(head));
     }
-    bytes frames = peer_wire(&program, c->habits & CLIENT, raw, NULL);
+    peer_pack_init(&packer, agreed, c->habits & CLIENT);
+    bytes frames =
+        peer_wire(&program, c->habits & CLIENT, raw, agreed->deflate ? &packer : NULL);
+    deflateEnd(&packer.z);
     bytes_add(&c->wire, frames.p, frames.n);
     bytes_free(&frames);
 }
 
 static void take_world(world *w, fuzz *f)
 {
-    unsigned flags = fuzz_byte(f), programs = 1 + (fuzz_byte(f) & 3);
+    unsigned flags = fuzz_byte(f), more = fuzz_byte(f), programs = 1 + (more & 3);
+    w->agreed = (wf_extension){ more & 16, more & 32, more & 64, 0, 0 };
     w->batches = flags & 1;
     w->beats = flags & 2;
     w->drains = flags & 4;
@@ -255,7 +292,7 @@ static void take_world(world *w, fuzz *f)
     for (size_t i = 0; i < w->n; i++) {
         connection *c = &w->all[i];
         if (i < programs) {
-            take_connection(f, c, flags & 128);
+            take_connection(f, c, flags & 128, &w->agreed);
         } else { /* many that do the same, for batches */
             c->habits = w->all[i % programs].habits;
             bytes_add(&c->wire, w->all[i % programs].wire.p, w->all[i % programs].wire.n);
@@ -283,6 +320,9 @@ static void open_world(world *w)
                                    .hard = 16384,
                                    .inbox_bytes = 4096,
                                    .inbox_messages = 4 };
+    wf_deflate_options *d = &w->options->deflate;
+    *d = (wf_deflate_options){ w->agreed, 12, 4, 3, 8, UINT32_MAX };
+    d->wish.server_window = d->wish.client_window = 12;
     w->loop = wf_loop_new();
     w->hub = w->loop ? wf_hub_new(w->loop) : NULL;
     MUST(w->hub, "no memory");

@@ -339,8 +339,8 @@ end
 -- -- connection: flags (1: batches, 2: heartbeat, 4: drained, 8: small window, then how many
 -- more connections, 128: raw), programs, for each its habits and program; the script
 
-local function connection(flags, more, programs, script)
-   local parts = { char(flags + 16 * more, #programs - 1) }
+local function connection(flags, more, programs, script, deflate)
+   local parts = { char(flags + 16 * more, #programs - 1 + (deflate or 0)) }
    for _, p in ipairs(programs) do
       parts[#parts + 1] = char(p[1]) .. string.pack(">s2", p[2]:sub(1, 1023))
    end
@@ -368,6 +368,10 @@ for i, habits in ipairs {
       { habits | RAW, TALK }, { habits | RAW | CLIENT, long(1, 3000, 1, "raw.") },
       { TOPIC, long(FIN | BINARY, 9000, 0, "news") .. TALK },
    }, SCRIPTS[i % 4 + 1])
+end
+for i, program in ipairs(PACKED) do -- with deflate: 16, and 32 or 64 without takeover
+   connection(i % 4, i % 8, { { TOPIC, program }, { i * 4 % 256, program } }, SCRIPTS[i % 5 + 1],
+      16 + 32 * (i % 4))
 end
 connection(128, 0, { { 0, "GET / HTTP/1.1\r\n\r\n\x82\x80\0\0\0\0" } }, ROUGH)
 connection(128, 0, { { 0, "GET / HTTP/1.1\r\nbad\r\n\r\n" } }, SHORT)
