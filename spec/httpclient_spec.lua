@@ -469,17 +469,19 @@ describe("the options of weft.http", function()
 
    it("let a cancelled task go, and its connection, also within the body", function()
       run(function()
-         local over = 0
+         local over, sent = 0, 0
          local base = origin.serve(function(stream, n)
             origin.read_request(stream)
             if n == 1 then stream:send "HTTP/1.1 200 OK\r\n\r\nbegun"
             elseif n == 2 then stream:send "HTTP/1.1 302 Up\r\nlocation: /x\r\n\r\nbegun" end
+            sent = n
             stream:receive "*a"
             over = over + 1
          end)
          for i = 1, 2 do
             local task = weft.spawn(http.get, base)
-            weft.sleep(0.05)
+            while sent < i do weft.sleep(0.001) end
+            weft.sleep(0.02) -- wherever it is by then, its connection goes
             task:cancel()
             while over < i do weft.sleep(0.001) end
          end
@@ -488,13 +490,15 @@ describe("the options of weft.http", function()
 
    it("let a cancelled task go, and its connection", function()
       run(function()
-         local over
+         local over, begun
          local base = origin.serve(function(stream)
-            local _, err = stream:receive "*a"
-            over = err or "end"
+            origin.read_request(stream)
+            begun = true
+            stream:receive "*a"
+            over = true
          end)
          local task = weft.spawn(http.post, base, function() weft.sleep(60) end)
-         weft.sleep(0.02)
+         while not begun do weft.sleep(0.001) end
          task:cancel()
          task:join()
          while not over do weft.sleep(0.001) end
