@@ -6,5 +6,7 @@ local app = weft.app { max_message = 64 << 20, ping_interval = 20 }
 app:websocket("/", function(ws)
    for message, kind in ws:messages() do ws:send(message, kind) end
 end)
-assert(app:listen("127.0.0.1:" .. (arg[1] or 9001), { backlog = 4096 }))
+-- with a certificate and its key: wss
+local tls = arg[2] and { cert = arg[2], key = arg[3] } or nil
+assert(app:listen("127.0.0.1:" .. (arg[1] or 9001), { backlog = 4096, tls = tls }))
 weft.run()

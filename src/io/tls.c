@@ -19,6 +19,9 @@
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
 
 static void tls_close(wf_stream *s);
 
@@ -60,19 +63,28 @@ static int bio_read(BIO *bio, char *p, int n)
     return -1;
 }
 
+static ssize_t send_record(const wf_tls *t, const char *p, size_t n)
+{
+    ssize_t k;
+    do
+        k = send(t->stream->fd, p, n, MSG_NOSIGNAL | (t->follows ? MSG_MORE : 0));
+    while (k < 0 && errno == EINTR);
+    return k;
+}
+
+/* Records that come one behind the other leave together. */
 static int bio_write(BIO *bio, const char *p, int n)
 {
     wf_tls *t = BIO_get_data(bio);
-    struct iovec iov = { (void *)(uintptr_t)p, (size_t)n };
     BIO_clear_retry_flags(bio);
-    long k = t->full ? 0 : wf_socket_transport.write(t->stream, &iov, 1);
+    ssize_t k = t->full ? 0 : send_record(t, p, (size_t)n);
     t->full = k < n;
     if (k > 0)
         return (int)k;
-    if (k == 0)
+    if (k == 0 || errno == EAGAIN || errno == EWOULDBLOCK)
         BIO_set_retry_write(bio);
     else
-        t->err = (int)-k;
+        t->err = errno;
     return -1;
 }
 
@@ -117,7 +129,7 @@ static bool set_bio(wf_tls *t)
 
 static void prepare(wf_tls *t)
 {
-    t->dry = t->full = false;
+    t->dry = t->full = t->follows = false;
     t->err = errno = 0;
     ERR_clear_error(); /* what others have left there */
 }
@@ -227,16 +239,19 @@ static long tls_write(wf_stream *s, const struct iovec *iov, int n)
 {
     wf_tls *t = tls_of(s);
     uint8_t gathered[RECORD];
-    size_t taken = 0, len, k;
+    size_t taken = 0, total = 0, len, k;
     if (!t->open) {
         s->stalled = true;
         return 0;
     }
     prepare(t);
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
     for (;;) {
         const void *p = record_at(iov, n, taken, gathered, &len);
         if (len == 0)
             return (long)taken;
+        t->follows = taken + len < total;
         int result = SSL_write_ex(t->ssl, p, len, &k), want;
         if (result == 1) {
             taken += k;
