@@ -15,6 +15,20 @@ bench: $(MODULE) $(BENCH)/raw_echo ## compare weft with raw_echo (see bench/READ
 	  weft@fanout="$(LUA) bench/servers/fanout.lua" \
 	  --scenarios $(SCENARIOS) --rounds $(ROUNDS) --seconds $(SLICE)
 
+# TLS: a certificate of its own; its key's kind may be given.
+TLS_KEY ?= rsa:2048
+
+.PHONY: bench-tls
+bench-tls: $(MODULE) $(BENCH)/raw_echo $(BENCH)/tls_echo $(BENCH)/tls_load ## compare wss with tls_echo
+	openssl req -x509 -newkey $(TLS_KEY) -nodes -days 2 -subj /CN=localhost \
+	  -keyout $(BENCH)/tls.key -out $(BENCH)/tls.pem 2>$(BENCH)/tls.log
+	$(RUN_ENV) BENCH_BIN=$(BENCH) LUA=$(LUA) python3 bench/tls_compare.py \
+	  $(BENCH)/tls.pem $(BENCH)/tls.key $(ROUNDS) $(SLICE)
+
+$(BENCH)/tls_%: bench/tls_%.c
+	@mkdir -p $(BENCH)
+	$(CC) -O2 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -o $@ $< -lssl -lcrypto
+
 $(BENCH)/raw_echo: $(TOOLS)/raw_echo.c $(TOOLS)/wsload.c
 	@mkdir -p $(BENCH)
 	$(MAKE) -s -C $(TOOLS) B=$(BENCH)

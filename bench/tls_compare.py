@@ -97,18 +97,19 @@ def echo(conns, size):
     show(f"echo {conns} x {size}: of the goal (0.9)", goals)
 
 
-def handshakes():
-    jobs = [(mode, (mode, 32, 0, SECONDS)) for mode in ("full", "resumed")]
-    gains, floors, cost_of = [], [], {mode: [] for mode, _ in jobs}
-    for cost in rounds(["floor", "weft"], jobs):
-        gains.append(cost["weft", "full"] / cost["weft", "resumed"])
-        floors.append(cost["floor", "full"] / cost["weft", "full"])
-        for mode in cost_of:
-            cost_of[mode].append(cost["weft", mode] / 1000)
-    for mode in cost_of:
-        show(f"handshakes, {mode}: weft", cost_of[mode], " us")
-    show("handshakes: resumed per full (3)", gains)
-    show("handshakes, full: of the floor", floors)
+def handshakes(version, suffix):
+    full, resumed = "full" + suffix, "resumed" + suffix
+    jobs = [(mode, (mode, 32, 0, SECONDS)) for mode in (full, resumed)]
+    servers = ["floor", "weft"]
+    gains, costs = {name: [] for name in servers}, []
+    for cost in rounds(servers, jobs):
+        costs.append(cost)
+        for name in servers:
+            gains[name].append(cost[name, full] / cost[name, resumed])
+    for name in servers:
+        for mode in (full, resumed):
+            show(f"TLS {version}, {mode}: {name}", [c[name, mode] / 1000 for c in costs], " us")
+        show(f"TLS {version}, resumed per full (3): {name}", gains[name])
 
 
 def idle():
@@ -127,7 +128,8 @@ def main():
             start(name)
         echo(64, 32)
         echo(16, 16384)
-        handshakes()
+        handshakes("1.3", "")
+        handshakes("1.2", "12")
         idle()
     finally:
         for name in list(running):

@@ -5,8 +5,8 @@
  *   tls_load [--plain] echo CONNS BYTES SECONDS PORT PID
  *      each connection with one message in flight:
  *      "messages per second, server's nanoseconds per message"
- *   tls_load full|resumed CONNS 0 SECONDS PORT PID
- *      handshakes, each on a fresh connection, the same for handshakes
+ *   tls_load full|resumed|full12|resumed12 CONNS 0 SECONDS PORT PID
+ *      handshakes, each on a fresh connection, the same for handshakes; 12: of TLS 1.2
  *   tls_load [--plain] idle CONNS FIRST 0 PORT PID
  *      "bytes of the server's memory per connection", by its growth behind FIRST
  */
@@ -39,7 +39,7 @@ struct conn {
     size_t unsent; /* bytes of the message still to go */
 };
 
-static bool plain, echoing, resuming, handshakes;
+static bool plain, echoing, resuming, handshakes, old;
 static int epoll_fd, pid, nopen;
 static struct sockaddr_in server;
 static SSL_CTX *ctx;
@@ -223,9 +223,25 @@ static void upgraded(struct conn *c)
         send_message(c);
 }
 
+/* An idle connection answers pings, with a mask of zeros. */
+static void pong(struct conn *c, size_t n)
+{
+    uint8_t frame[131] = { 0x8a, (uint8_t)(0x80 | (n - 2)) };
+    memcpy(frame + 6, input + 2, n - 2);
+    put(c, frame, n + 4);
+}
+
 static void receive(struct conn *c)
 {
     long k;
+    if (!echoing) {
+        k = get(c, input, 127);
+        if (k >= 2 && input[0] == 0x89)
+            pong(c, (size_t)k);
+        if (k == -2)
+            die("the server hung up");
+        return;
+    }
     while ((k = get(c, input, ROOM)) > 0) {
         c->left -= (size_t)k;
         if (c->left > 0)
@@ -313,14 +329,17 @@ int main(int argc, char **argv)
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     pid = atoi(argv[6]);
     echoing = strcmp(mode, "echo") == 0;
-    resuming = strcmp(mode, "resumed") == 0;
-    handshakes = resuming || strcmp(mode, "full") == 0;
+    resuming = strncmp(mode, "resumed", 7) == 0;
+    handshakes = resuming || strncmp(mode, "full", 4) == 0;
+    old = strstr(mode, "12") != NULL;
     signal(SIGPIPE, SIG_IGN);
     epoll_fd = epoll_create1(0);
     ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ctx, 1);
+    if (old)
+        SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
     make_message((size_t)size);
     struct conn *all = calloc((size_t)conns, sizeof *all);
     if (strcmp(mode, "idle") == 0) {

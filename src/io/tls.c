@@ -138,8 +138,12 @@ static void prepare(wf_tls *t)
  * end, or the failure. */
 static long judge(wf_tls *t, int result, int *want)
 {
-    int err = t->context->ktls ? errno : t->err;
+    int err = errno;
     *want = SSL_get_error(t->ssl, result);
+    if (!t->context->ktls)
+        err = t->err;
+    else if (*want != SSL_ERROR_SYSCALL)
+        err = 0; /* an older call's */
     switch (*want) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE:

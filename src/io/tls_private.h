@@ -41,7 +41,7 @@ typedef struct wf_tls {
     bool open, failed;     /* the handshake is done */
     bool alone;            /* nobody waits for it: a failure ends the stream */
     char *shown;    /* the names of a certificate that is for another host, or NULL */
-    bool follows;          /* another record comes at once */
+    bool follows;   /* another record comes at once */
     bool dry, full; /* the socket gave all it had, took all it could */
     bool eof;       /* its end has come */
     bool ended;     /* close_notify has left */
