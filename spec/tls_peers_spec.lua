@@ -179,6 +179,61 @@ describe("openssl s_server", function()
       child:stop "KILL"
    end)
 
+   -- Passes on whole records. Of what the server says once the client has had its last word in
+   -- the handshake, only the first record: the rest of that message waits for `go`.
+   local function hold_back(port, go)
+      local listener = keep(assert(weft.listen "127.0.0.1:0"))
+      local _, own = listener:getsockname()
+      local words = 0
+      local function records(from)
+         return function()
+            local head = from:receive(5)
+            if head then return head .. from:receive((string.unpack(">I2", head, 4))) end
+         end
+      end
+      weft.spawn(function()
+         local near = keep(assert(listener:accept()))
+         local far = keep(assert(weft.dial("127.0.0.1:" .. port)))
+         weft.spawn(function()
+            for record in records(near) do
+               if record:byte() == 23 then words = words + 1 end -- application_data
+               far:send(record)
+            end
+         end)
+         local late = 0
+         for record in records(far) do
+            if words > 1 then late = late + 1 end
+            if late == 2 then go:receive() end
+            near:send(record)
+         end
+      end)
+      return own
+   end
+
+   it("may break off within a message of its own: what weft sends waits, and is whole", function()
+      local child, port = s_server { "-rev", "-max_send_frag", "512", "-Verify", "1",
+         "-CAfile", P "ca.pem" }
+      run(function()
+         keep(assert(dial(port, { cert = P "alice.pem", key = P "alice.key",
+            resumption = false }))):close()
+         local go = weft.channel()
+         local stream = keep(assert(dial(hold_back(port, go),
+            { cert = P "alice.pem", key = P "alice.key" })))
+         local reading = weft.spawn(function() return stream:receive "*l" end)
+         weft.sleep(0.1) -- the first half of the ticket comes
+         local line = ("0123456789"):rep(1000)
+         assert(stream:send(line .. "\n"))
+         weft.sleep(0.05)
+         local before = os.clock()
+         weft.sleep(0.5)
+         assert.is_true(stream:buffered() > 0, "nothing was held back")
+         assert.is_true(os.clock() - before < 0.25, "it turns round and round")
+         go:send(true)
+         assert.equal(line:reverse(), (reading:join()))
+      end, 30)
+      child:stop "KILL"
+   end)
+
    it("that is too old is told as such", function()
       local child, port = s_server { "-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0" }
       run(function()
