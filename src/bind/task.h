@@ -31,7 +31,7 @@ typedef struct wf_task {
     int on_end;       /* registry: told when it ends, or LUA_NOREF */
     int results;      /* on co's stack once it is done */
     uint8_t status;   /* wf_task_status */
-    bool started, waiting, cancelling, watched;
+    bool started : 1, waiting : 1, cancelling : 1, watched : 1;
 } wf_task;
 
 extern const wf_class wf_task_class;

@@ -79,8 +79,8 @@ static void end(wf_ws *ws, unsigned code, bool clean, const char *why)
     ws->ended = true;
     ws->code = (uint16_t)code;
     ws->clean = clean;
-    if (!ws->why) /* an idle one was closed, and has its reason */
-        ws->why = why;
+    if (!ws->session.fail && !ws->late) /* an idle one has its reason */
+        ws->session.fail = why;
     ws->session.state = WF_SESSION_DONE;
     if (ws->hub)
         wf_hub_leave(ws);
@@ -453,11 +453,12 @@ static double heartbeat(wf_ws *ws, double now)
     return next;
 }
 
+static const char too_idle[] = "idle timeout";
+
 /* Messages count, pings do not. One that is under way counts by its bytes, and those
  * that nobody takes are no silence. Returns when to look again. */
 static double idleness(wf_ws *ws, double now)
 {
-    static const char why[] = "idle timeout";
     double most = ws->options->idle_timeout;
     if (most <= 0 || ws->ended)
         return INFINITY;
@@ -468,8 +469,7 @@ static double idleness(wf_ws *ws, double now)
     if (now < ws->moved + most)
         return ws->moved + most;
     ws->late = true;
-    ws->why = why;
-    wf_ws_close(ws, WF_CLOSE_GOING_AWAY, why, sizeof why - 1);
+    wf_ws_close(ws, WF_CLOSE_GOING_AWAY, too_idle, sizeof too_idle - 1);
     return INFINITY;
 }
 
@@ -507,9 +507,12 @@ void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 
 const char *wf_ws_reason(const wf_ws *ws, size_t *n)
 {
-    if (ws->why) {
-        *n = strlen(ws->why);
-        return ws->why;
+    const char *why = ws->session.fail;
+    if (!why && ws->late)
+        why = too_idle;
+    if (why) {
+        *n = strlen(why);
+        return why;
     }
     bool given = ws->clean && ws->session.control.len > 0;
     *n = given ? ws->session.control.len : 0;

@@ -61,11 +61,10 @@ typedef struct wf_ws {
     uint32_t ping_id;
     bool paused; /* reading stopped: the inbox is full */
     /* the end */
-    bool ended;      /* nothing more will be received, nothing can be sent */
-    bool clean;      /* both sides sent their close */
-    bool late;       /* a timeout of ours ended it */
-    uint16_t code;   /* as closed() tells */
-    const char *why; /* of our failure, or NULL: session.control has the reason */
+    bool ended;    /* nothing more will be received, nothing can be sent */
+    bool clean;    /* both sides sent their close */
+    bool late;     /* a timeout of ours ended it */
+    uint16_t code; /* as closed() tells */
     /* broadcast */
     struct wf_hub *hub;
     struct wf_subscription *subscriptions;
