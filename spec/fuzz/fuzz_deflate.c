@@ -216,8 +216,9 @@ static void exchange(line lines[2], wf_deflate_env *env, const text *packed,
     inflated a = receive(&lines[0], env, packed, (cuts){ { 255 }, 1, 0 }, 16384);
     inflated b = receive(&lines[1], env, packed, c, room);
     bool full = a.n == MOST || b.n == MOST;
+    bool bad = a.error < 0 && a.error == b.error; /* how far zlib got is its own affair */
     MUST(memcmp(a.p, b.p, WF_MIN(a.n, b.n)) == 0, "other bytes");
-    MUST(full || (a.n == b.n && a.error == b.error && a.whole == b.whole),
+    MUST(full || bad || (a.n == b.n && a.error == b.error && a.whole == b.whole),
          "%zu and %zu bytes, %ld and %ld", a.n, b.n, a.error, b.error);
     if (plain)
         MUST(a.whole && a.n == plain->n && memcmp(a.p, plain->p, a.n) == 0, "not it");
