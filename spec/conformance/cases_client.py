@@ -32,7 +32,7 @@ def rejects(t, reply, route="echo", opts=None, **expected):
 
 @case("4.1-a")
 def _(t):
-    port = t.subject.own_port
+    port = t.port
     for url in ("", "ws", "ws:", "ws://", "ws:///path", "http://127.0.0.1/", "wss//127.0.0.1",
                 f"ws://127.0.0.1:{port}/#fragment", f"ws://127.0.0.1:{port}/a b",
                 f"ws://127.0.0.1:{port}/a\r\nX: y", f"ws://127.0.0.1:{port}/\0",
@@ -41,7 +41,7 @@ def _(t):
         number = t.order_client(url=url)
         event = t.subject.wait(number, "opened", "failed")
         assert event["event"] == "failed", url
-    ready, _, _ = select.select([t.subject.listener], [], [], 0.05)
+    ready, _, _ = select.select([t.listener], [], [], 0.05)
     assert not ready, "an invalid URI was connected to"
 
 
@@ -54,7 +54,7 @@ def _(t):
 
 
 def client_hello(t, host):
-    number = t.order_client(url=f"wss://{host}:{t.subject.own_port}/secret-path")
+    number = t.order_client(url=f"wss://{host}:{t.port}/secret-path")
     peer = t.pick_up(number)
     header = peer.take(5)
     return number, peer, header, peer.take(int.from_bytes(header[3:], "big"))
@@ -101,7 +101,7 @@ def _(t):
 
 @case("4.1-j")
 def _(t):
-    base = f"ws://127.0.0.1:{t.subject.own_port}"
+    base = f"ws://127.0.0.1:{t.port}"
     for given, target in (("", "/"), ("/", "/"), ("/a/b", "/a/b"), ("?q", "/?q"), ("/a?b=c&d", "/a?b=c&d"),
                           ("/%C3%A9%20x", "/%C3%A9%20x"), ("//x", "//x"), ("/a?", "/a?")):
         peer = t.pick_up(t.order_client(url=base + given))
@@ -112,9 +112,9 @@ def _(t):
 @case("4.1-k")
 def _(t):
     head = t.called().head
-    assert head.one("Host") == f"127.0.0.1:{t.subject.own_port}", head.raw
-    peer = t.pick_up(t.order_client(url=f"ws://user:pw@LOCALHOST:{t.subject.own_port}/"))
-    assert peer.read_head().one("Host").lower() == f"localhost:{t.subject.own_port}"
+    assert head.one("Host") == f"127.0.0.1:{t.port}", head.raw
+    peer = t.pick_up(t.order_client(url=f"ws://user:pw@LOCALHOST:{t.port}/"))
+    assert peer.read_head().one("Host").lower() == f"localhost:{t.port}"
 
 
 @case("4.1-l")

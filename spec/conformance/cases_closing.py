@@ -62,7 +62,7 @@ def _(t):
     peer.bye(1000)
     t.end_cleanly(peer)
     t.outcome(peer)
-    peer = t.open()
+    peer = t.open("hasty")
     peer.bye(1000)
     peer.expect(CLOSE)
     if not t.server:  # "e.g. if it has not received a TCP close in a reasonable time"

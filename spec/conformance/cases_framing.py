@@ -325,7 +325,7 @@ def _(t):
     text = "aé€😀\0z".encode()
     for cut in range(len(text) + 1):
         t.echoes(peer, TEXT, text, f(TEXT, text[:cut], fin=False), f(MORE, text[cut:]))
-    t.fails(1007, f(TEXT, text[:-6], fin=False), f(MORE, b""))
+    t.fails(1007, f(TEXT, text[:-3], fin=False), f(MORE, b""))
     t.fails(1007, f(TEXT, text[:2], fin=False), f(MORE, b"z"))
 
 

@@ -13,6 +13,7 @@ local ROUTES = {
    deflate = { compression = { threshold = 0 } },
    window9 = { compression = { threshold = 0, window = 9 } },
    stateless = { compression = { mode = "shared", threshold = 0 } },
+   hasty = { close_timeout = 0.5 },
    inflate = { max_message = 100000, compression = { threshold = 0, max_ratio = 25 } },
 }
 local SERVER_ONLY = { "origins" }

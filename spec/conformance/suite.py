@@ -67,9 +67,6 @@ class Subject:
         self.sock = socket.create_connection(("127.0.0.1", control))
         self.sock.settimeout(BOUND)
         self.lines, self.events = self.sock.makefile("r"), []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.listener.settimeout(BOUND)
-        self.own_port = self.listener.getsockname()[1]
 
     def order(self, **what):
         self.sock.sendall(json.dumps(what).encode() + b"\n")
@@ -106,6 +103,9 @@ class Test:
     def __init__(self, subject, role, drip):
         self.subject, self.role, self.drip, self.peers = subject, role, drip, []
         self.server = role == "server"
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listener.settimeout(BOUND)
+        self.port = self.listener.getsockname()[1]
 
     def _peer(self, sock, client):
         peer = Peer(sock, client, self.drip)
@@ -136,13 +136,13 @@ class Test:
 
     def order_client(self, route="echo", url=None, opts=None):
         number = self.subject.next_id()
-        url = url or f"ws://127.0.0.1:{self.subject.own_port}/{route}?id={number}"
+        url = url or f"ws://127.0.0.1:{self.port}/{route}?id={number}"
         self.subject.order(op="connect", id=number, url=url, route=route, opts=opts or {})
         return number
 
     def pick_up(self, number):
         """The connection that weft's client has made, its request unread."""
-        sock, _ = self.subject.listener.accept()
+        sock, _ = self.listener.accept()
         peer = self._peer(sock, False)
         peer.id = number
         return peer
@@ -227,6 +227,7 @@ class Test:
         peer.close()
 
     def close(self):
+        self.listener.close()
         for peer in self.peers:
             peer.close()
 
