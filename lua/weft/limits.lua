@@ -30,11 +30,16 @@ local function is_token(s)
 end
 limits.is_token = is_token
 
+-- RFC 6455 4.1 10: tokens, and each but once.
 local function token_list(list)
+   local seen = {}
    for _, name in ipairs(type(list) == "table" and list or {}) do
       if not is_token(name) then
          return ("must hold subprotocol names (RFC 9110 tokens), got %q"):format(name)
+      elseif seen[name] then
+         return ("must hold each subprotocol once, got %q twice"):format(name)
       end
+      seen[name] = true
    end
 end
 

@@ -405,7 +405,7 @@ def _(t):
         got = b""
         while len(got) < 3000:
             got += peer.receive(7)
-        peer.got = got
+        peer.got = bytearray(got)
     peer.expect(BINARY, data)
     t.echoes(peer, TEXT, b"in order")
 

@@ -162,7 +162,7 @@ def _(t):
     grows_less(t, SPARE, before)
     size = n * (1000 + 4 + (0 if peer.client else 4))
     received = both_ways(peer, data[sent:], lambda got: len(got) >= size)
-    peer.got = received
+    peer.got = bytearray(received)
     for i in range(n):
         got = peer.expect(BINARY)
         assert got.payload[:6] == b"%06d" % i, f"message {i} is {got}"

@@ -136,7 +136,7 @@ class Test:
 
     def order_client(self, route="echo", url=None, opts=None):
         number = self.subject.next_id()
-        url = url or f"ws://127.0.0.1:{self.port}/{route}?id={number}"
+        url = url if url is not None else f"ws://127.0.0.1:{self.port}/{route}?id={number}"
         self.subject.order(op="connect", id=number, url=url, route=route, opts=opts or {})
         return number
 

@@ -106,7 +106,8 @@ class Peer:
     def __init__(self, sock, client, drip):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(BOUND)
-        self.sock, self.client, self.drip, self.got = sock, client, drip, b""
+        self.sock, self.client, self.drip = sock, client, drip
+        self.got = bytearray()  # its front goes away at no cost
 
     def send(self, *parts):
         """All of it, or, when weft has ended the connection, as much as it takes."""
@@ -154,7 +155,8 @@ class Peer:
                 assert not self.got, f"the connection ended within {self.got!r}"
                 raise Ended
             self.got += more
-        data, self.got = self.got[:n], self.got[n:]
+        data = bytes(self.got[:n])
+        del self.got[:n]
         return data
 
     def read_head(self):
@@ -163,8 +165,7 @@ class Peer:
             if not more:
                 raise Ended(self.got)
             self.got += more
-        raw, _, self.got = self.got.partition(b"\r\n\r\n")
-        return Head(raw + b"\r\n\r\n")
+        return Head(self.take(self.got.index(b"\r\n\r\n") + 4))
 
     def read(self):
         first, second = self.take(2)
@@ -195,8 +196,7 @@ class Peer:
 
     def drain(self):
         """All that still comes."""
-        parts = [self.got]
-        self.got = b""
+        parts = [self.take(len(self.got))]
         try:
             while more := self.receive():
                 parts.append(more)

@@ -93,8 +93,9 @@ static void bad_urls(void)
         /* no host */
         "ws://", "ws:///x", "ws://:80", "ws://?x", "ws://#x", "ws://u@", "ws://u@:80",
         /* host */
-        "ws://a b", "ws://a\tb", "ws://a\\b", "ws://a%41", "ws://a,b", "ws://a<b",
-        "ws://a]", "ws://\xC3\xBC.example", "ws://a\x7F", "ws://*",
+        "ws://a/%", "ws://a/%4", "ws://a/%zz", "ws://a/?%g1", "ws://%@a/", "ws://a b",
+        "ws://a\tb", "ws://a\\b", "ws://a%41", "ws://a,b", "ws://a<b", "ws://a]",
+        "ws://\xC3\xBC.example", "ws://a\x7F", "ws://*",
         /* port */
         "ws://a:0", "ws://a:65536", "ws://a:99999999999999999999", "ws://a:x",
         "ws://a:8x", "ws://a:-1", "ws://a:+1", "ws://a:80:80", "ws://a::80",

@@ -92,16 +92,34 @@ static bool only(const wf_head *head, const char *p, const char *name, wf_span *
     return true;
 }
 
-/* Host = uri-host [ ":" port ] (RFC 9110 7.2): here only its characters, so
- * that nothing that steers a URL can hide in it. */
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+}
+
+/* How many bytes of p, from i on, are letters, digits or in `others`. */
+static size_t span_of(const char *p, size_t n, size_t i, const char *others)
+{
+    size_t from = i;
+    while (i < n && (is_alnum(p[i]) || (p[i] != 0 && strchr(others, p[i]))))
+        i++;
+    return i - from;
+}
+
+/* Host = uri-host [ ":" port ] (RFC 9110 7.2), a name's or an address's characters
+ * (RFC 3986 3.2.2), so that nothing that steers a URL can hide in it. */
 static bool is_host(const char *p, size_t n)
 {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                  "0123456789-._~!$&'()*+,;=%:[]";
-    for (size_t i = 0; i < n; i++)
-        if (memchr(allowed, p[i], sizeof allowed - 1) == NULL)
-            return false;
-    return n > 0;
+    bool literal = n > 0 && p[0] == '[';
+    size_t i = literal;
+    size_t k = span_of(p, n, i, literal ? ":.-_~%" : "-._~!$&'()*+,;=%");
+    i += k;
+    if (k == 0 || (literal && (i == n || p[i++] != ']')))
+        return false;
+    if (i < n && p[i] == ':')
+        for (i++; i < n && p[i] >= '0' && p[i] <= '9'; i++)
+            continue;
+    return i == n;
 }
 
 /* RFC 9112 3.2: 400 when Host is missing, there twice, or invalid. RFC 6455

@@ -201,6 +201,16 @@ static bool is_visible(char c)
     return c > 0x20 && c < 0x7F;
 }
 
+/* RFC 3986 2.1: "%" HEXDIG HEXDIG */
+static bool escapes_are_whole(const part *t)
+{
+    for (size_t i = t->at; i < t->end; i++)
+        if (t->base[i] == '%' &&
+            (t->end - i < 3 || !is_hex(t->base[i + 1]) || !is_hex(t->base[i + 2])))
+            return false;
+    return true;
+}
+
 const char *wf_url_parse(wf_url *url, const char *p, size_t n)
 {
     part t = { p, 0, n };
@@ -210,6 +220,9 @@ const char *wf_url_parse(wf_url *url, const char *p, size_t n)
     /* RFC 3986 2: a URL is of visible ASCII; all else is percent-encoded */
     if (!all(&t, is_visible))
         return "the URL has a space, a control character or one beyond ASCII";
+    if (!escapes_are_whole(&t))
+        return "a % in the URL is not followed by two hexadecimal digits; write it as "
+               "%25";
     const char *why = take_scheme(&t, url);
     if (why == NULL)
         why = take_authority(&t, url);
