@@ -94,6 +94,11 @@ run-asan:
 	@$(TEST_ENV) WEFT_CLEAN_ENV="env -u LD_PRELOAD -u ASAN_OPTIONS -u UBSAN_OPTIONS" \
 	 tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
 
+conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
+	@tools/setup test
+	@$(MAKE) --no-print-directory lib
+	@$(TEST_ENV) $(LUA) spec/conformance/weft.lua
+
 gc: ## the specs while the collector is at its most aggressive, and without io_uring
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
@@ -161,5 +166,5 @@ help: ## this list
 -include bench/bench.mk
 -include spec/fuzz/fuzz.mk
 
-.PHONY: all lib demo test c-tests asan run-asan gc check check-format check-lua check-layers \
+.PHONY: all lib demo test c-tests asan run-asan conformance gc check check-format check-lua check-layers \
         check-symbols check-docs check-rockspec check-examples docs format install clean help FORCE

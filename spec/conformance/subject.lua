@@ -23,7 +23,9 @@ local events = weft.channel(4096)
 local function tell(event) events:send(json.encode(event)) end
 
 local function hex(s) return (s:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
-local function unhex(s) return (s:gsub("..", function(h) return string.char(tonumber(h, 16)) end)) end
+local function unhex(s)
+   return (s:gsub("..", function(digits) return string.char(tonumber(digits, 16)) end))
+end
 
 -- Echoes until the end, and tells what the end was like.
 local function serve(ws, id)
@@ -61,12 +63,13 @@ end
 
 -- Any method of a connection, with a message or reason in hexadecimal digits.
 function commands.call(order)
-   local ws = assert(live[order.id], "no such connection")
+   local ws = live[order.id]
+   if not ws then return end -- its end was told already
    local args = order.args
    for i, value in ipairs(args) do args[i] = type(value) == "string" and unhex(value) or value end
    local ok, result, why, code = pcall(ws[order.method], ws, table.unpack(args, 1, #args))
-   tell { event = "called", id = order.id, raised = not ok, result = ok and result and true or false,
-      message = hex(tostring(ok and why or result)), name = code }
+   tell { event = "called", id = order.id, raised = not ok,
+      result = ok and result and true or false, message = hex(tostring(ok and why or result)), name = code }
 end
 
 local app = weft.app {}

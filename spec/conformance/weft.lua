@@ -3,7 +3,7 @@
 
 local process = require "spec.process"
 
-local LIMIT = os.getenv "WEFT_HOSTILE_GC" and 540 or 900
+local LIMIT = os.getenv "WEFT_HOSTILE_GC" and 540 or 400
 local PYTHON = { "/usr/bin/python3", "spec/conformance/run.py" }
 
 local conformance = {}
