@@ -68,8 +68,9 @@ function commands.call(order)
    local args = order.args
    for i, value in ipairs(args) do args[i] = type(value) == "string" and unhex(value) or value end
    local ok, result, why, code = pcall(ws[order.method], ws, table.unpack(args, 1, #args))
-   tell { event = "called", id = order.id, raised = not ok, result = ok and result and true or false,
-      message = hex(tostring(ok and why or result)), name = code }
+   tell { event = "called", id = order.id, name = code,
+      raised = not ok, result = ok and result and true or false,
+      message = hex(tostring(ok and why or result)) }
 end
 
 local app = weft.app {}
