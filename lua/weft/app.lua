@@ -1,6 +1,7 @@
 -- app: weft.app, the server a user sees: routes, listeners, one hub of topics.
 
 local core = require "weft.core"
+local events = require "weft.events"
 local server = require "weft.server"
 local limits = require "weft.limits"
 local net = require "weft.net"
@@ -20,6 +21,7 @@ local function new(opts)
    upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
       hub = core.hub(), listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
+      streams = {}, streaming = 0, -- of events
       contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
@@ -46,6 +48,8 @@ for _, method in ipairs { "get", "post", "put", "delete" } do
       return self
    end
 end
+
+app.events = events.route
 
 local function longest_first(a, b)
    return #a.prefix > #b.prefix
@@ -98,7 +102,7 @@ end
 --- app:stats() -> a table of counts
 function app:stats()
    local websockets = self.hub:connections()
-   return { connections = self.open + websockets, websockets = websockets,
+   return { streams = self.streaming, connections = self.open + websockets, websockets = websockets,
       accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
       refused = self.refused, tls_handshakes = self.tls_handshakes,
       tls_resumed = self.tls_resumed, tls_failed = self.tls_failed }

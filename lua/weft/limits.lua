@@ -135,6 +135,12 @@ limits.handshake = {
       text = "function(req) -> data | nil, status, headers, body" },
 }
 
+limits.events = {
+   heartbeat = seconds(15, 0, "quiet after which a comment is sent; 0: none"),
+   retry = seconds(nil, 0, "told at the start: the time until a client comes back"),
+   authorize = limits.handshake.authorize,
+}
+
 limits.websocket_route = options.merge(limits.connection, limits.handshake)
 limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
    limits.server)

@@ -228,6 +228,12 @@ function weft.app(opts) end
 ---@class weft.RouteOptions
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
+--- Options of `app:events`.
+---@class weft.EventsOptions
+---@field heartbeat? number seconds, default 15, 0 to 86400: quiet after which a comment is sent, so that proxies keep the connection; 0: none
+---@field retry? number seconds, 0 to 86400: told at the start: the time until a client that lost its connection comes back; by default the browser's own
+---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the client in and is `stream.data` (except `true`)
+
 --- Options of `app:static`.
 ---@class weft.StaticOptions
 ---@field index? string default index.html: the file that a directory answers with
@@ -892,6 +898,18 @@ function request:values(name) end
 ---@return boolean
 function request:has_token(name, token) end
 
+--- The first value of a field of the query, decoded (WHATWG URL 5).
+---@param name string
+---@return string? value nil also when the query is malformed; `req:args` tells
+function request:arg(name) end
+
+--- The query, decoded. A handler that raises after this failed, as `assert(req:args())` does, is
+--- answered by 400.
+---@return table<string, string>? fields name -> its first value
+---@return { name: string, value: string }[]|string list all of them in order, 1000 at most; or the message
+---@return weft.Code? code "protocol"
+function request:args() end
+
 --- The body, whole (RFC 9112 6); "" when there is none. A handler that raises after this
 --- failed, as `assert(req:body())` does, is answered by 413, 408 or 400.
 ---@param max? number bytes, instead of the option `max_body`
@@ -970,6 +988,36 @@ function answer:chunks() end
 ---@return true
 function answer:close() end
 
+--- A client of `app:events`, to whom events are sent.
+---@class weft.events
+---@field request weft.request
+---@field data any what `authorize` returned
+---@field last_event_id string? the id of the last event it saw: its `Last-Event-ID`, or `?last_event_id=` in the query
+local events = {}
+
+--- Sends one event. Waits while the client is slow, `send_timeout` at most. One task at a time.
+---@param data string? lines end with LF, CR or CRLF, and the client gets LF; nil for fields alone
+---@param fields? { event?: string, id?: string, retry?: number } the event's name ("message" by default), its id, and `retry` in seconds. CR and LF in them raise, in an id NUL, too
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "utf8" when it is not UTF-8, "timeout", "closed", "busy"
+function events:send(data, fields) end
+
+--- Sends a comment, which no client shows.
+---@param text? string
+---@return true? ok
+---@return string? message
+---@return weft.Code? code as of `send`
+function events:comment(text) end
+
+--- How many bytes wait to be taken by the system.
+---@return integer bytes
+function events:buffered() end
+
+--- Ends the stream. Idempotent.
+---@return true
+function events:close() end
+
 --- A server: routes, addresses it listens at, and topics.
 ---
 --- A pattern is a path of fixed segments, `:name` for any one segment, and `*rest` at the end
@@ -1020,6 +1068,16 @@ function app:put(pattern, handler, opts) end
 ---@return weft.app self
 function app:delete(pattern, handler, opts) end
 
+--- Answers GET with Server-Sent Events (WHATWG HTML 9.2), as a browser's `EventSource` reads them.
+--- The handler's return ends the stream, and the client comes back after a while; so does its error.
+--- When the client goes away the handler is ended where it waits, so its `<close>` variables run.
+--- The answer is not compressed, and tells proxies not to hold it back. `app:close()` ends all streams.
+---@param pattern string
+---@param handler fun(stream: weft.events, req: weft.request) runs in the connection's task
+---@param opts? weft.EventsOptions
+---@return weft.app self
+function app:events(pattern, handler, opts) end
+
 --- Serves the files below a directory where no route matches: GET and HEAD, one range (RFC
 --- 9110 14), ETag and Last-Modified. Nothing outside of the directory, also not through a
 --- symbolic link.
@@ -1048,7 +1106,7 @@ function app:listen(address, opts) end
 ---@return weft.Code? code "utf8" when a text is not UTF-8
 function app:publish(topic, message, kind, opts) end
 
---- Counts: `connections` and `websockets` are open now; `accepted`, `requests`, `upgraded`,
+--- Counts: `connections`, `websockets` and `streams` (of events) are open now; `accepted`, `requests`, `upgraded`,
 --- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
 --- `tls_failed`.
 ---@return table<string, integer>

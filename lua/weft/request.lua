@@ -3,6 +3,7 @@
 
 local body_reader = require "weft.body"
 local core = require "weft.core"
+local form = require "weft.form"
 local options = require "weft.options"
 
 local request = {}
@@ -28,24 +29,28 @@ function request.frame(req, stream, timeout, limit)
    return true
 end
 
--- The failure of a body: what to tell the handler, and what to answer should
+--- A request that is at fault: what to tell the handler, and what to answer should
 -- the handler then raise.
-local function fail(body, status, message, code)
-   body.failed, body.status, body.message = true, status, message
+function request.fail(req, status, message, code)
+   req.failure = { status = status, message = message }
    return nil, message, code
 end
 
-local function fail_read(body, message, code)
+local function fail_read(req, message, code)
+   local body = req.framing
+   local status = 400
    if code == "timeout" then
-      return fail(body, 408, "the request's body did not arrive in time (body_timeout)", code)
+      status, message = 408, "the request's body did not arrive in time (body_timeout)"
    elseif code == "too_big" then
-      return fail(body, 413, (message:gsub("^the", "the request's")), code)
+      status, message = 413, message:gsub("^the", "the request's")
    end
-   return fail(body, 400, message, code)
+   body.failed, body.message = true, message
+   return request.fail(req, status, message, code)
 end
 
 -- A body that is known to be too big is not even asked for.
-local function read_all(body, limit)
+local function read_all(req, limit)
+   local body = req.framing
    local guard <close> = core.deadline(body.timeout)
    if body.expected and body.reader.left <= limit then
       body.expected = false
@@ -53,7 +58,7 @@ local function read_all(body, limit)
    end
    local data, message, code = body.reader:read_all(limit)
    if data then return data end
-   return fail_read(body, message, code)
+   return fail_read(req, message, code)
 end
 
 --- req:body([max]) -> data | nil, message, code. "" when there is none.
@@ -64,7 +69,7 @@ local function body_of(req, max)
    if body.data then return body.data end
    if body.failed then return nil, body.message, "closed" end
    local limit = max or body.limit
-   local data, message, code = read_all(body, limit)
+   local data, message, code = read_all(req, limit)
    if not data then return nil, message, code end
    body.data, body.pending = data, false
    return data
@@ -83,9 +88,24 @@ end
 function request.drain(req)
    local body = req.framing
    if not body or not body.pending then return true end
-   return read_all(body, DRAIN) ~= nil
+   return read_all(req, DRAIN) ~= nil
 end
 
-core.methods.request.body = body_of
+--- req:args() -> the query's fields (name -> its first value), list | nil, message, code
+local function args_of(req)
+   local fields, list = form.decode(req.query or "")
+   if fields then return fields, list end
+   return request.fail(req, 400, list .. " in the query", "protocol")
+end
+
+--- req:arg(name) -> that field's first value, or nil
+local function arg_of(req, name)
+   local fields = req.parsed_query or form.decode(req.query or "") or {}
+   req.parsed_query = fields
+   return fields[name]
+end
+
+local methods = core.methods.request
+methods.body, methods.args, methods.arg = body_of, args_of, arg_of
 
 return request

@@ -93,7 +93,8 @@ function response.lines(headers, forbidden, where, level)
    return concat(lines, "\r\n")
 end
 
--- A body of weft's own (static.lua): { length=, send=function(stream, plan) -> ok }.
+-- A body of weft's own (static.lua, events.lua): { length=, send=function(stream, plan) -> ok,
+-- final=true where the connection ends with it }.
 local source = {}
 source.__index = source
 response.source = source
@@ -174,6 +175,7 @@ end
 -- response.send. Raises on misuse, before anything is sent.
 function response.plan(request, keep, status, headers, body)
    check_answer(status, headers, body)
+   if is_source(body) and body.final then keep = false end
    local plan = { status = status, body = body, keep = keep,
       version = request and request.version or "1.1" }
    plan.head = head_of(plan, headers or {})

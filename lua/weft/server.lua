@@ -4,6 +4,7 @@
 -- the handshake, and would not shrink while the WebSocket idles.
 
 local core = require "weft.core"
+local events = require "weft.events"
 local framing = require "weft.request"
 local response = require "weft.response"
 local router = require "weft.router"
@@ -105,12 +106,12 @@ local function produce(app, request, path, route, methods)
    return response.plan(request, keep, status, headers, body)
 end
 
--- A handler that raised because the body was too big, late or malformed is
+-- A handler that raised because the body was too big, late or malformed (or the query) is
 -- answered with that; anything else it raises is an error of its own.
 local function answer_failure(stream, request, text)
-   local body = request.framing
-   if body and body.failed then
-      return response.refuse(stream, request, body.status, nil, body.message)
+   local failure = request.failure
+   if failure then
+      return response.refuse(stream, request, failure.status, nil, failure.message)
    end
    return answer_500(stream, request, text)
 end
@@ -413,6 +414,7 @@ function server.stop(app)
    end
    for _, worker in ipairs(app.resting) do core.unpark(worker.token) end
    app.resting = {}
+   events.stop(app)
 end
 
 return server

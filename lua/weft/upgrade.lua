@@ -98,7 +98,7 @@ local function protocol_for(route, request)
    return true, choose(route.protocols, offered, request)
 end
 
--- true, data, or the refusal that the user chose.
+--- true, data, or the refusal that the user chose.
 local function authorize(route, request)
    if not route.authorize then return true end
    local data, status, headers, body = route.authorize(request)
@@ -109,6 +109,8 @@ local function authorize(route, request)
    end
    return refuse(status, headers, body or response.reasons[status])
 end
+
+upgrade.authorize = authorize
 
 --- Decides about a request on a WebSocket route:
 --   protocol | false, data        let it in
