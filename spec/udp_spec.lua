@@ -200,7 +200,7 @@ describe("weft.udp", function()
       local port
       run(function() local a a, port = bound() a:close() end)
       local address = ("UDP-LISTEN:%d,bind=127.0.0.1"):format(port)
-      local child = process.start { "socat", address, "EXEC:cat" }
+      local child = process.start({ "socat", address, "EXEC:cat" }, { foreign = true })
       run(function()
          local a = keep(weft.udp())
          assert(a:connect("127.0.0.1", port))

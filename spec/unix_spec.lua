@@ -43,9 +43,9 @@ end
 
 -- A socket file that a dead process left.
 local function leave_stale(file)
-   local child = process.start { "python3", "-c", [[
+   local child = process.start({ "python3", "-c", [[
 import socket, sys
-s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()]], file }
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()]], file }, { foreign = true })
    assert.same({ "", 0 }, { child:finish() })
    assert.equal("socket", mode_of(file))
 end
@@ -212,7 +212,7 @@ describe("unix sockets", function()
 
    it("talk with socat, both ways", function()
       local file = path "socat"
-      local child = process.start { "socat", "UNIX-LISTEN:" .. file, "EXEC:cat" }
+      local child = process.start({ "socat", "UNIX-LISTEN:" .. file, "EXEC:cat" }, { foreign = true })
       run(function()
          local stream
          for _ = 1, 1000 do -- it says nothing when it listens
@@ -256,6 +256,11 @@ describe("sockets that were handed over", function()
    end)
    teardown(function() os.remove(script) end)
 
+   -- The script as one command for a foreign program that becomes it.
+   local function becoming(...)
+      return "sh", "-c", "exec " .. process.command(process.script(script, ...))
+   end
+
    -- Python binds two sockets and becomes the script, as a service manager does.
    local function activate(changes, ...)
       return process.start({ "python3", "-c", [[
@@ -273,7 +278,7 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="w
 for change in sys.argv[1].split():
     name, value = change.split("=")
     os.environ[name] = value
-os.execvp(sys.argv[2], sys.argv[2:])]], changes, table.unpack(process.script(script, ...)) })
+os.execvp(sys.argv[2], sys.argv[2:])]], changes, becoming(...) }, { foreign = true })
    end
 
    it("come by number, in turn and by name, and the variables are gone", function()
@@ -303,9 +308,7 @@ os.execvp(sys.argv[2], sys.argv[2:])]], changes, table.unpack(process.script(scr
       local file = os.tmpname()
       os.remove(file)
       local child = process.start({ "systemd-socket-activate", "-l", file, "--fdname=web",
-         "-E", "LUA_PATH", "-E", "LUA_CPATH", "-E", "LD_PRELOAD", "-E", "ASAN_OPTIONS",
-         "-E", "LSAN_OPTIONS", "-E", "UBSAN_OPTIONS",
-         table.unpack(process.script(script, "systemd:web")) })
+         becoming "systemd:web" }, { foreign = true })
       child:wait_for "[Ll]istening on"
       run(function()
          local stream <close> = assert(weft.dial("unix:" .. file))
