@@ -1,6 +1,7 @@
 -- What the conformance suite looks at: weft's server and weft's client in one process, each
--- an echo. It does what lines of JSON on a control connection ask for, and tells there what
--- weft's user sees. It prints the port for control and the app's.
+-- an echo. It does what lines of JSON on a control connection ask for (behind a line come the
+-- bytes that its args announce), and tells there what weft's user sees. It prints the port for
+-- control and the app's.
 
 local weft, json = require "weft", require "cjson"
 
@@ -23,9 +24,6 @@ local events = weft.channel(4096)
 local function tell(event) events:send(json.encode(event)) end
 
 local function hex(s) return (s:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
-local function unhex(s)
-   return (s:gsub("..", function(digits) return string.char(tonumber(digits, 16)) end))
-end
 
 -- Echoes until the end, and tells what the end was like.
 local function serve(ws, id)
@@ -61,12 +59,11 @@ function commands.connect(order)
       message = hex(tostring(ok and message or ws)), status = answer and answer.status }
 end
 
--- Any method of a connection, with a message or reason in hexadecimal digits.
+-- Any method of a connection.
 function commands.call(order)
    local ws = live[order.id]
    if not ws then return end -- its end was told already
    local args = order.args
-   for i, value in ipairs(args) do args[i] = type(value) == "string" and unhex(value) or value end
    local ok, result, why, code = pcall(ws[order.method], ws, table.unpack(args, 1, #args))
    tell { event = "called", id = order.id, name = code,
       raised = not ok, result = ok and result and true or false,
@@ -96,6 +93,9 @@ weft.run(function()
    end)
    for line in function() return (stream:receive "*l") end do
       local order = json.decode(line)
+      for i, arg in ipairs(order.args or {}) do
+         if type(arg) == "table" then order.args[i] = assert(stream:receive(arg.bytes)) end
+      end
       weft.spawn(commands[order.op], order)
    end
    stream:close()

@@ -68,8 +68,9 @@ class Subject:
         self.sock.settimeout(BOUND)
         self.lines, self.events = self.sock.makefile("r"), []
 
-    def order(self, **what):
-        self.sock.sendall(json.dumps(what).encode() + b"\n")
+    def order(self, *raw, **what):
+        """One line of JSON, and behind it the bytes that it announces."""
+        self.sock.sendall(json.dumps(what).encode() + b"\n" + b"".join(raw))
 
     def next_id(self):
         self.last += 1
@@ -169,8 +170,9 @@ class Test:
 
     def call(self, peer, method, *args):
         """weft's script calls a method of its connection."""
-        args = [arg.hex() if isinstance(arg, bytes) else arg for arg in args]
-        self.subject.order(op="call", id=peer.id, method=method, args=args)
+        raw = [arg for arg in args if isinstance(arg, bytes)]
+        args = [{"bytes": len(arg)} if isinstance(arg, bytes) else arg for arg in args]
+        self.subject.order(*raw, op="call", id=peer.id, method=method, args=args)
 
     def called_back(self, peer):
         return self.subject.wait(peer.id, "called")
