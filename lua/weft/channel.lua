@@ -3,38 +3,15 @@
 -- before it runs again goes back to the front.
 
 local core = require "weft.core"
+local list = require "weft.list"
 local options = require "weft.options"
 
 local channel = {}
 channel.__index = channel
 channel.__name = "weft.channel"
 
--- A waiter stands in a doubly linked list, so that one which times out leaves
--- it in constant time. It is `done` once a value was handed over (or taken).
-
-local function list_new()
-   local list = {}
-   list.next, list.prev = list, list
-   return list
-end
-
-local function list_push(list, waiter)
-   waiter.prev, waiter.next = list.prev, list
-   list.prev.next, list.prev = waiter, waiter
-end
-
-local function list_remove(waiter)
-   if not waiter.next then return end
-   waiter.prev.next, waiter.next.prev = waiter.next, waiter.prev
-   waiter.next, waiter.prev = nil, nil
-end
-
-local function list_pop(list)
-   local waiter = list.next
-   if waiter == list then return nil end
-   list_remove(waiter)
-   return waiter
-end
+-- A waiter stands in a list, so that one which times out leaves it in constant time. It is
+-- `done` once a value was handed over (or taken).
 
 local function settle(waiter)
    waiter.done = true
@@ -43,7 +20,7 @@ end
 
 -- Gives v to the receiver that has waited longest; false when none waits.
 local function hand_over(self, v)
-   local waiter = list_pop(self.receivers)
+   local waiter = list.pop(self.receivers)
    if not waiter then return false end
    waiter.value = v
    settle(waiter)
@@ -71,7 +48,7 @@ end
 -- A waiter's __close: also runs when the task is cancelled, or the run ends.
 local receiving = {}
 function receiving:__close()
-   list_remove(self)
+   list.remove(self)
    if self.value ~= nil and not self.taken then
       if not hand_over(self.channel, self.value) then push_front(self.channel, self.value) end
    end
@@ -79,7 +56,7 @@ end
 
 local sending = {}
 function sending:__close()
-   list_remove(self)
+   list.remove(self)
 end
 
 -- Parks until the waiter is settled: true, or nil, message, code. A wake-up
@@ -104,7 +81,7 @@ local function new(capacity)
    options.argument(capacity, "integer", "the capacity", "weft.channel", 2)
    if capacity < 0 then error("weft.channel: the capacity must not be negative", 2) end
    return setmetatable({ capacity = capacity, items = {}, first = 1, last = 0,
-      receivers = list_new(), senders = list_new(), is_closed = false }, channel)
+      receivers = list.new(), senders = list.new(), is_closed = false }, channel)
 end
 
 function channel:send(v)
@@ -116,7 +93,7 @@ function channel:send(v)
       return true
    end
    local waiter <close> = setmetatable({ token = core.waiting(), offer = v }, sending)
-   list_push(self.senders, waiter)
+   list.push(self.senders, waiter)
    local ok, message, code = wait(waiter)
    if not ok then return nil, message, code end
    if waiter.refused then return closed() end
@@ -127,7 +104,7 @@ end
 -- what the longest waiting sender offers, so order is kept.
 local function take(self)
    local v = pop_front(self)
-   local sender = list_pop(self.senders)
+   local sender = list.pop(self.senders)
    if not sender then return v end
    if v == nil then
       v = sender.offer
@@ -146,7 +123,7 @@ function channel:receive(timeout)
    if v ~= nil then return v end
    if self.is_closed then return closed() end
    local waiter <close> = setmetatable({ token = core.waiting(), channel = self }, receiving)
-   list_push(self.receivers, waiter)
+   list.push(self.receivers, waiter)
    local ok, message, code = wait(waiter, timeout)
    if not ok then return nil, message, code end
    if waiter.refused then return closed() end
@@ -165,8 +142,8 @@ function channel:each()
    return next_value, self
 end
 
-local function refuse_all(list)
-   for waiter in list_pop, list do
+local function refuse_all(waiters)
+   for waiter in list.pop, waiters do
       waiter.refused = true
       settle(waiter)
    end
