@@ -100,7 +100,8 @@ describe("history", function()
       for _ = 1, 4 do s:append("t", rules, { text = ("x"):rep(10), kind = "text" }, 0) end
       assert.equal(3, #s:last("t", 10, 0))
       assert.is_nil(since(s, "t", 0))
-      assert.same({ "e-0", 5 }, { s:append("t", rules, { text = ("x"):rep(1000), kind = "text" }, 0) })
+      local big = { text = ("x"):rep(1000), kind = "text" }
+      assert.same({ "e-0", 5 }, { s:append("t", rules, big, 0) })
       assert.same({}, s:last("t", 10, 0))
       assert.is_nil(since(s, "t", 4))
       assert.equal("", since(s, "t", 5))
