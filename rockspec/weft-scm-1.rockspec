@@ -116,6 +116,7 @@ build = {
       ["weft.net"] = "lua/weft/net.lua",
       ["weft.options"] = "lua/weft/options.lua",
       ["weft.origin"] = "lua/weft/origin.lua",
+      ["weft.presence"] = "lua/weft/presence.lua",
       ["weft.reconnect"] = "lua/weft/reconnect.lua",
       ["weft.request"] = "lua/weft/request.lua",
       ["weft.response"] = "lua/weft/response.lua",

@@ -212,7 +212,8 @@ describe("unix sockets", function()
 
    it("talk with socat, both ways", function()
       local file = path "socat"
-      local child = process.start({ "socat", "UNIX-LISTEN:" .. file, "EXEC:cat" }, { foreign = true })
+      local child = process.start({ "socat", "UNIX-LISTEN:" .. file, "EXEC:cat" },
+         { foreign = true })
       run(function()
          local stream
          for _ = 1, 1000 do -- it says nothing when it listens
