@@ -5,6 +5,7 @@ local core = require "weft.core"
 local dialer = require "weft.dialer"
 local limits = require "weft.limits"
 local options = require "weft.options"
+local proxy = require "weft.proxy"
 local response = require "weft.response"
 local tls = require "weft.tls"
 local upgrade = require "weft.upgrade"
@@ -64,7 +65,9 @@ end
 
 -- The one place that opens what the bytes go over: a connected stream.
 local function open_transport(parts, opts)
-   return dialer.connect(url.endpoint(parts), parts.secure and opts.secure, opts)
+   local via, why = proxy.pick(opts.proxy, parts)
+   if why then return nil, why, "resolve" end
+   return dialer.connect(url.endpoint(parts, via), parts.secure and opts.secure, opts)
 end
 
 -- Once the stream has become a ws it is closed for us, and nothing happens to it here;
@@ -129,6 +132,7 @@ function client.prepare(opts, rules, where, level)
    opts.offered = offered_list(opts.protocols)
    compile_fields(opts, where, level + 1)
    opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
+   opts.proxy_secure = tls.recipe(opts.proxy_tls, false, { "http/1.1" }, where, level + 1)
    return opts
 end
 

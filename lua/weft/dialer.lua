@@ -1,15 +1,13 @@
 -- dialer: connected streams for every client: to a host by Happy Eyeballs (RFC 8305), to a
--- path of this machine, and with TLS on top.
+-- path of this machine, through a proxy, and with TLS on top.
 
 local core = require "weft.core"
 local tls = require "weft.tls"
+local tunnel = require "weft.tunnel"
 
 local dialer = {}
 
---- "127.0.0.1:80", "[::1]:80"
-function dialer.show(host, port)
-   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
-end
+dialer.show = tunnel.show
 local show = dialer.show
 
 -- Closes a stream that did not become anything, also when its task is cancelled.
@@ -154,32 +152,84 @@ local function connect_path(path)
    return stream
 end
 
---- A stream to { host=, port= } or { unix= a path }, plain.
-function dialer.plain(target, opts)
+-- A stream to { host=, port= } or { unix= a path }, plain.
+local function plain(target, opts)
    if target.unix then return connect_path(target.unix) end
    return connect_host(target.host, target.port, opts.attempt_delay)
 end
 
---- Makes a client's TLS handshake, or closes the stream.
-function dialer.secure(stream, made, host)
+-- Makes a client's TLS handshake, or closes the stream. inside: within the TLS it has.
+local function secure(stream, made, host, inside)
    local guard <close> = dialer.guard(stream)
-   local ok, message, code = tls.connect(stream, made, host)
+   local ok, message, code = tls.connect(stream, made, host, inside)
    if not ok then return nil, message, code end
    guard.stream = nil
    return stream
 end
 
---- A connected stream; no time limit of its own. recipe: of tls.recipe, for TLS with that
--- host; or nil or false. opts: attempt_delay.
+-- -- proxies ------------------------------------------------------------------------
+
+-- A stream that ends at the proxy.
+local function reach_proxy(via, opts)
+   local made, stream, message, code
+   if via.secure then
+      made, message, code = tls.context(opts.proxy_secure)
+      if not made then return nil, message, code end
+   end
+   stream, message, code = plain(via, opts)
+   if made and stream then stream, message, code = secure(stream, made, via.host) end
+   if stream then return stream end
+   return nil, ("proxy %s: %s"):format(via.shown, message), code
+end
+
+local function tunnel_to(host, target, opts)
+   local stream, message, code = reach_proxy(target.via, opts)
+   if not stream then return nil, message, code end
+   local guard <close> = dialer.guard(stream)
+   local ok
+   ok, message, code = tunnel.open(stream, target.via, host, target.port, opts)
+   if not ok then return nil, message, code end
+   guard.stream = nil
+   return stream
+end
+
+-- SOCKS with names that are looked up here: one address after the other is asked for.
+local function tunnel_to_any(target, opts)
+   local addresses, message, code = core.resolve(target.host)
+   if not addresses then return nil, message, code end
+   local tried = {}
+   for i, ip in ipairs(addresses) do
+      local stream
+      stream, message, code = tunnel_to(ip, target, opts)
+      if stream then return stream end
+      tried[i] = message
+      if code ~= "refused" then break end
+   end
+   return nil, table.concat(tried, ", "), code
+end
+
+-- The way to the target, without the TLS that it speaks itself.
+local function reach(target, opts)
+   local via = target.via
+   if not via then return plain(target, opts) end
+   if target.asks_proxy then return reach_proxy(via, opts) end
+   if via.kind == "http" or via.remote then return tunnel_to(target.host, target, opts) end
+   return tunnel_to_any(target, opts)
+end
+
+--- A connected stream; no time limit of its own. target: { host=, port= } or { unix= }, and
+-- via = a proxy of proxy.pick; asks_proxy: the stream ends there, and requests name their
+-- targets themselves. recipe: of tls.recipe, for TLS with that host; or nil or false.
+-- opts: attempt_delay, and with a proxy proxy_secure = its recipe and limits of heads.
 function dialer.connect(target, recipe, opts)
    local made, stream, message, code
    if recipe then
       made, message, code = tls.context(recipe)
       if not made then return nil, message, code end
    end
-   stream, message, code = dialer.plain(target, opts)
+   stream, message, code = reach(target, opts)
    if not made or not stream then return stream, message, code end
-   return dialer.secure(stream, made, target.host)
+   return secure(stream, made, target.host, target.via and target.via.secure)
 end
 
 return dialer

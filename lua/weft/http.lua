@@ -7,6 +7,7 @@ local exchange = require "weft.http.exchange"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local pool = require "weft.http.pool"
+local proxy = require "weft.proxy"
 local response = require "weft.response"
 local tls = require "weft.tls"
 local url = require "weft.url"
@@ -91,25 +92,42 @@ local function user_lines(fields)
    return response.lines(copy, forbidden, "weft.http.request", 2)
 end
 
+-- RFC 9112 3.2.2: a proxy is asked for the whole URL.
 local function head_of(hop)
-   local fields, parts = hop.fields, hop.parts
-   local lines = { ("%s %s HTTP/1.1"):format(hop.method, url.target(parts)) }
+   local fields, parts, via = hop.fields, hop.parts, hop.target.asks_proxy and hop.target.via
+   local target = via and url.text(parts) or url.target(parts)
+   local lines = { ("%s %s HTTP/1.1"):format(hop.method, target) }
    add(lines, fields, "host", url.host_field(parts)) -- RFC 9110 7.2: first, or nearly
    add(lines, fields, "user-agent", "weft/" .. core.version)
    add(lines, fields, "accept", "*/*")
    add(lines, fields, "accept-encoding", hop.offered and "gzip, deflate")
    add(lines, fields, "authorization", url.basic(parts))
+   add(lines, fields, "proxy-authorization", via and via.authorization)
    add_framing(lines, hop)
    return table.concat(lines, "\r\n") .. "\r\n" .. user_lines(fields) .. "\r\n"
 end
 
+-- Where its connection leads, and what others have to share to use it, too: http:// through an
+-- HTTP proxy is asked of that proxy, all else goes through a tunnel.
+local function set_target(hop, via)
+   local target = url.endpoint(hop.parts, via)
+   target.asks_proxy = via and via.kind == "http" and not hop.parts.secure
+   hop.target, hop.key = target, url.origin(hop.parts)
+   if target.asks_proxy then hop.key = via.key
+   elseif via then hop.key = hop.key .. " via " .. via.key end
+end
+
+-- nil, message, code when the proxy cannot be told.
 local function new_hop(request, parts, opts)
+   local via, why = proxy.pick(opts.proxy, parts)
+   if why then return nil, why, "resolve" end
    local fields = request.fields
    local hop = { method = request.method, fields = fields, body = request.body,
-      length = request.length, parts = parts, url = url.text(parts), key = url.origin(parts),
+      length = request.length, parts = parts, url = url.text(parts),
       offered = opts.compression and fields["accept-encoding"] == nil,
       closes = opts.keepalive == 0,
       expects = request.body and tostring(fields.expect):lower() == "100-continue" }
+   set_target(hop, via)
    hop.head = head_of(hop)
    return hop
 end
@@ -164,8 +182,9 @@ end
 local function travel(request, parts, opts)
    local trail, left = "", opts.max_redirects
    while true do
-      local hop = new_hop(request, parts, opts)
-      local result, message, code = exchange.run(hop, opts)
+      local hop, message, code = new_hop(request, parts, opts)
+      local result
+      if hop then result, message, code = exchange.run(hop, opts) end
       if not result then return nil, trail .. message, code end
       local next_request, target = follow(request, hop, result, left, opts)
       if next_request == false then return result end
@@ -189,6 +208,8 @@ local function perform(text, opts, where, level)
    options.argument(text, "string", "the URL", where, level + 1)
    opts = options.check(opts, limits.request, where, level + 1)
    opts.secure = opts.tls and tls.recipe(opts.tls, false, ALPN, where, level + 1) or usual_tls
+   opts.proxy_secure = opts.proxy_tls
+      and tls.recipe(opts.proxy_tls, false, ALPN, where, level + 1) or usual_tls
    local request = new_request(opts, where, level + 1)
    local parts, message = url.parse(text, url.http)
    local result, code = nil, "resolve"

@@ -4,6 +4,7 @@
 local core = require "weft.core"
 local options = require "weft.options"
 local origin = require "weft.origin"
+local proxy = require "weft.proxy"
 
 local limits = {}
 
@@ -202,6 +203,19 @@ end
 local attempt_delay = { type = "number", unit = "seconds", default = 0.25, min = 0.01, max = 2,
    text = "the time an address has before the next one is tried beside it (RFC 8305)" }
 
+local function proxies(default, text)
+   return {
+      proxy = { type = "string|boolean", default = default, check = proxy.check, text = text
+         .. '"http://user:password@host:port", https, socks5 or socks5h (names looked up '
+         .. "there); false: none" },
+      proxy_tls = { type = "table", text = "of the connection to an https proxy: options of "
+         .. "TLS, or a context of weft.tls" },
+   }
+end
+
+local from_environment = proxies(true, "true: as http_proxy, https_proxy, all_proxy and "
+   .. "no_proxy of the environment say; else ")
+
 limits.listen = {
    mode = { type = "string", check = octal,
       text = "the permissions of a unix socket, in octal; by default as the umask has them" },
@@ -211,13 +225,14 @@ limits.listen = {
       text = "let several processes listen there (SO_REUSEPORT)" },
 }
 
-limits.dial = {
+limits.dial = options.merge(proxies(false, "true: as all_proxy and no_proxy of the environment "
+   .. "say; else "), {
    attempt_delay = attempt_delay,
    timeout = seconds(10, 0.01, "looking up, connecting and TLS, in all"),
    tls = tls_option,
-}
+})
 
-limits.connect = options.merge(limits.connection, limits.head, {
+limits.connect = options.merge(limits.connection, limits.head, from_environment, {
    protocols = { type = "string|list", check = function(v)
       return token_list(type(v) == "string" and { v } or v)
    end, text = "subprotocols to offer, the preferred first" },
@@ -258,7 +273,7 @@ local function is_method(s)
 end
 
 -- What a client holds an answer of HTTP to. Servers may send longer heads than browsers do.
-limits.request = options.merge(limits.head, {
+limits.request = options.merge(limits.head, from_environment, {
    max_head = bytes(32 << 10, 64, 65535, "the head of the answer"),
    method = { type = "string", default = "GET", check = is_method, text = "in capitals" },
    headers = { type = "table", text = "more header fields of the request" },

@@ -7,6 +7,7 @@ local dialer = require "weft.dialer"
 local handed = require "weft.handed"
 local limits = require "weft.limits"
 local options = require "weft.options"
+local proxy = require "weft.proxy"
 local tls = require "weft.tls"
 
 local net = {}
@@ -48,7 +49,10 @@ end
 local check_tls = net.check_tls
 
 -- Where weft.dial goes to.
-local function dial_target(parts, recipe, address)
+local function dial_target(parts, recipe, address, opts)
+   local via, why = proxy.pick(opts.proxy, parts)
+   if why then return nil, "weft.dial: " .. why, "resolve" end
+   parts.via = via
    if parts.kind == "handed" then
       error(("weft.dial: %s is for weft.listen"):format(address), 3)
    elseif parts.kind == "unix" then
@@ -68,9 +72,10 @@ function net.dial(address, opts)
    local parts, message, code = net.parse(address, "weft.dial")
    opts = options.check(opts, limits.dial, "weft.dial", 2)
    local recipe = parts and check_tls(parts, opts, false, "weft.dial")
+   opts.proxy_secure = tls.recipe(opts.proxy_tls, false, { "http/1.1" }, "weft.dial", 2)
    if not parts then return nil, message, code end
    local target
-   target, message, code = dial_target(parts, recipe, address)
+   target, message, code = dial_target(parts, recipe, address, opts)
    if not target then return nil, message, code end
    local guard <close> = core.deadline(opts.timeout)
    return named("weft.dial", dialer.connect(target, recipe, opts))

@@ -163,9 +163,10 @@ function context:__tostring()
    return ("weft.tls (%s)"):format(self.server and "server" or "client")
 end
 
---- Makes a client's handshake on a connected stream, for the host it was asked for.
-function tls.connect(stream, made, host, timeout)
-   return core.tls_start(stream, made.context, made.server_name or host, timeout)
+--- Makes a client's handshake on a connected stream, for the host it was asked for. inside:
+-- within the TLS that the stream has, which is a proxy's.
+function tls.connect(stream, made, host, inside)
+   return core.tls_start(stream, made.context, made.server_name or host, nil, inside)
 end
 
 --- Makes a server's handshake: true, resumed | nil, message, code.

@@ -59,9 +59,10 @@ local function unescape(s)
    return (s:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
+--- Adds the credentials that the URL names to its parts; or nil and what is wrong with them.
 -- RFC 7617 2: the user has no colon, and neither of the two a control character.
-local function read_userinfo(parts)
-   if not parts.userinfo then return true end
+function url.read_userinfo(parts)
+   if not parts.userinfo then return parts end
    local user, password = parts.userinfo:match("^([^:]*):?(.*)$")
    user, password = unescape(user), unescape(password)
    if user:find(":", 1, true) then return nil, "the user's name has a colon in it" end
@@ -69,7 +70,7 @@ local function read_userinfo(parts)
       return nil, "the user's name or password has a control character in it"
    end
    parts.credentials = user .. ":" .. password
-   return true
+   return parts
 end
 
 --- A client's URL, taken apart: { scheme=, secure=, host=, port=, ipv6=, path=, query=,
@@ -85,15 +86,14 @@ function url.parse(text, family)
    if parts.has_fragment and not parts.family.fragments then
       return nil, "a WebSocket URL has no fragment"
    end
-   local ok
-   ok, why = read_userinfo(parts)
-   if not ok then return nil, why end
-   return parts
+   return url.read_userinfo(parts)
 end
 
+--- Host and port.
 local function authority(parts)
    return (parts.ipv6 and "[%s]:%d" or "%s:%d"):format(parts.host, parts.port)
 end
+url.authority = authority
 
 -- What stands before the path.
 local function before_path(parts, host)
@@ -111,9 +111,9 @@ function url.host(parts)
    return parts.ipv6 and parts.host:gsub("%%25", "%%", 1) or parts.host
 end
 
---- Where to connect, as dialer takes it.
-function url.endpoint(parts)
-   return { host = url.host(parts), port = parts.port, unix = parts.unix }
+--- Where to connect, as dialer takes it, through that proxy or none.
+function url.endpoint(parts, via)
+   return { host = url.host(parts), port = parts.port, unix = parts.unix, via = via }
 end
 
 --- The Host field. RFC 6455 4.1: the port is named where it is not the scheme's own.

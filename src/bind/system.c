@@ -11,6 +11,7 @@
 
 #include "bind/state.h"
 #include "core/url.h"
+#include "io/address.h"
 #include "io/crypto.h"
 
 static int l_now(lua_State *L)
@@ -113,6 +114,20 @@ static int l_parse_address(lua_State *L)
     return 1;
 }
 
+/* ip_bytes(text) -> the 4 or 16 bytes of a numeric address | nil */
+static int l_ip_bytes(lua_State *L)
+{
+    uint8_t bytes[16];
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    int n = strlen(text) == len ? wf_ip_bytes(text, bytes) : 0;
+    if (n > 0)
+        lua_pushlstring(L, (const char *)bytes, (size_t)n);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 static int l_compare(lua_State *L)
 {
     size_t na, nb;
@@ -163,6 +178,7 @@ static const luaL_Reg functions[] = {
     { "hostname", l_hostname },
     { "parse_url", l_parse_url },
     { "parse_address", l_parse_address },
+    { "ip_bytes", l_ip_bytes },
     { "compare", l_compare },
     { "stat", l_stat },
     { "realpath", l_realpath },

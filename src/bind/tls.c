@@ -147,7 +147,8 @@ static int start_k(lua_State *L, int status, lua_KContext ctx)
     return 2;
 }
 
-/* tls_start(stream, context, name, timeout) -> true, resumed | nil, message, code */
+/* tls_start(stream, context, name, timeout, inside) -> true, resumed | nil, message, code.
+ * inside: within the TLS that the stream has. */
 static int l_tls_start(lua_State *L)
 {
     wf_stream *s = wf_stream_arg(L, 1);
@@ -156,7 +157,7 @@ static int l_tls_start(lua_State *L)
     wf_tls_handle *h = wf_class_check(L, 2, WF_CLASS_TLS);
     const char *name = luaL_optstring(L, 3, NULL), *why;
     double timeout = wf_opt_timeout(L, 4);
-    if (wf_tls_state(s, &why) != WF_CLOSED)
+    if (wf_tls_state(s, &why) != WF_CLOSED && !lua_toboolean(L, 5))
         return luaL_error(L, "starttls: this stream has TLS already");
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");

@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/un.h>
 
+/* IPv4 on a dual-stack socket (RFC 4291 2.5.5.2) */
+static const uint8_t v4_mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
 void wf_peer_set(wf_peer *peer, const wf_sockaddr *address)
 {
-    static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
     *peer = (wf_peer){ 0 };
     if (address->storage.ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)&address->storage;
@@ -21,8 +23,7 @@ void wf_peer_set(wf_peer *peer, const wf_sockaddr *address)
     } else if (address->storage.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
         const uint8_t *ip = in6->sin6_addr.s6_addr;
-        /* IPv4 on a dual-stack socket */
-        bool v4 = memcmp(ip, mapped, sizeof mapped) == 0;
+        bool v4 = memcmp(ip, v4_mapped, sizeof v4_mapped) == 0;
         peer->family = v4 ? 4 : 6;
         peer->port = ntohs(in6->sin6_port);
         memcpy(peer->ip, v4 ? ip + 12 : ip, v4 ? 4 : 16);
@@ -128,12 +129,16 @@ const char *wf_sockaddr_family(const wf_sockaddr *address)
 
 int wf_ip_bytes(const char *ip, uint8_t bytes[16])
 {
-    wf_sockaddr a;
-    wf_peer peer = { 0 };
-    if (*ip && wf_sockaddr_parse(&a, ip, 0))
-        wf_peer_set(&peer, &a);
-    memcpy(bytes, peer.ip, 16);
-    return peer.family == 4 ? 4 : peer.family == 6 ? 16 : 0;
+    memset(bytes, 0, 16);
+    if (inet_pton(AF_INET, ip, bytes) == 1)
+        return 4;
+    if (inet_pton(AF_INET6, ip, bytes) != 1)
+        return 0;
+    if (memcmp(bytes, v4_mapped, sizeof v4_mapped) != 0)
+        return 16;
+    memmove(bytes, bytes + 12, 4);
+    memset(bytes + 4, 0, 12);
+    return 4;
 }
 
 int wf_socket(int family, int type)

@@ -43,16 +43,42 @@ static int take_early(wf_tls *t, char *p, size_t n)
     return (int)n;
 }
 
+/* TLS below that did not read or write, as an errno. Its failure, or its end without a word,
+ * is a connection that broke to what lies above, which tells a cut from an end itself. */
+static long refused_below(wf_tls *below, int result)
+{
+    int want = SSL_get_error(below->ssl, result);
+    if (want == SSL_ERROR_WANT_READ || want == SSL_ERROR_WANT_WRITE)
+        return -EAGAIN;
+    ERR_clear_error();
+    if (want == SSL_ERROR_ZERO_RETURN)
+        return 0;
+    return below->err ? -below->err : -ECONNRESET;
+}
+
+static long read_below(wf_tls *below, void *p, size_t n)
+{
+    size_t k;
+    int result = SSL_read_ex(below->ssl, p, n, &k);
+    return result == 1 ? (long)k : refused_below(below, result);
+}
+
 /* A socket that gave less than asked has no more now: that saves the call that would
  * say EAGAIN. */
+static long read_socket(wf_tls *t, void *p, size_t n)
+{
+    long k = t->dry ? -EAGAIN : wf_socket_transport.read(t->stream, p, n);
+    t->dry = k < (long)n;
+    return k;
+}
+
 static int bio_read(BIO *bio, char *p, int n)
 {
     wf_tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     if (t->early.len > 0)
         return take_early(t, p, (size_t)n);
-    long k = t->dry ? -EAGAIN : wf_socket_transport.read(t->stream, p, (size_t)n);
-    t->dry = k < n;
+    long k = t->below ? read_below(t->below, p, (size_t)n) : read_socket(t, p, (size_t)n);
     t->eof = k == 0;
     if (k >= 0)
         return (int)k;
@@ -63,13 +89,26 @@ static int bio_read(BIO *bio, char *p, int n)
     return -1;
 }
 
-static ssize_t send_record(const wf_tls *t, const char *p, size_t n)
+/* Bytes that the kernel took, or minus an errno. */
+static long send_record(wf_tls *t, const char *p, size_t n)
 {
     ssize_t k;
+    if (t->full)
+        return -EAGAIN;
     do
         k = send(t->stream->fd, p, n, MSG_NOSIGNAL | (t->follows ? MSG_MORE : 0));
     while (k < 0 && errno == EINTR);
-    return k;
+    t->full = k < (ssize_t)n;
+    return k < 0 ? -errno : k;
+}
+
+static long write_below(wf_tls *below, bool follows, const char *p, size_t n)
+{
+    size_t k;
+    below->follows = follows;
+    int result = SSL_write_ex(below->ssl, p, n, &k);
+    long why = result == 1 ? (long)k : refused_below(below, result);
+    return why == 0 ? -EPIPE : why;
 }
 
 /* Records that come one behind the other leave together. */
@@ -77,14 +116,14 @@ static int bio_write(BIO *bio, const char *p, int n)
 {
     wf_tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t k = t->full ? 0 : send_record(t, p, (size_t)n);
-    t->full = k < n;
+    long k = t->below ? write_below(t->below, t->follows, p, (size_t)n)
+                      : send_record(t, p, (size_t)n);
     if (k > 0)
         return (int)k;
-    if (k == 0 || errno == EAGAIN || errno == EWOULDBLOCK)
+    if (k == 0 || k == -EAGAIN || k == -EWOULDBLOCK)
         BIO_set_retry_write(bio);
     else
-        t->err = errno;
+        t->err = (int)-k;
     return -1;
 }
 
@@ -110,10 +149,15 @@ static void make_method(void)
 }
 
 /* Records by the kernel need OpenSSL's own BIO. */
+static bool has_own_bio(const wf_tls *t)
+{
+    return t->context->ktls && !t->below;
+}
+
 static bool set_bio(wf_tls *t)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (t->context->ktls)
+    if (has_own_bio(t))
         return SSL_set_fd(t->ssl, t->stream->fd) == 1;
     pthread_once(&once, make_method);
     BIO *bio = method ? BIO_new(method) : NULL;
@@ -129,9 +173,21 @@ static bool set_bio(wf_tls *t)
 
 static void prepare(wf_tls *t)
 {
-    t->dry = t->full = t->follows = false;
-    t->err = errno = 0;
+    for (; t; t = t->below) {
+        t->dry = t->full = t->follows = false;
+        t->err = 0;
+    }
+    errno = 0;
     ERR_clear_error(); /* what others have left there */
+}
+
+/* Input that the kernel will not tell of. */
+static bool has_more(const wf_tls *t)
+{
+    for (; t; t = t->below)
+        if (SSL_has_pending(t->ssl) || t->early.len > 0)
+            return true;
+    return false;
 }
 
 /* What a call of OpenSSL that did not succeed means: -EAGAIN and *want, 0: the peer's
@@ -140,7 +196,7 @@ static long judge(wf_tls *t, int result, int *want)
 {
     int err = errno;
     *want = SSL_get_error(t->ssl, result);
-    if (!t->context->ktls)
+    if (!has_own_bio(t))
         err = t->err;
     else if (*want != SSL_ERROR_SYSCALL)
         err = 0; /* an older call's */
@@ -210,7 +266,7 @@ static long tls_read(wf_stream *s, void *p, size_t n)
             wf_stream_come_again(s);
         return (long)got;
     }
-    if (SSL_has_pending(t->ssl) || t->early.len > 0)
+    if (has_more(t))
         wf_stream_come_again(s);
     return (long)got;
 }
@@ -267,24 +323,34 @@ static long tls_write(wf_stream *s, const struct iovec *iov, int n)
     }
 }
 
-/* RFC 8446 6.1: close_notify, so that the peer knows that this was all. */
+/* RFC 8446 6.1: close_notify, so that the peer knows that this was all. False: it has to
+ * wait. */
+static bool say_goodbye(wf_tls *t)
+{
+    int want;
+    if (!t->open || t->failure || t->ended)
+        return true;
+    prepare(t);
+    int result = SSL_shutdown(t->ssl);
+    if (result < 0 && judge(t, result, &want) == -EAGAIN && want == SSL_ERROR_WANT_WRITE)
+        return false;
+    t->ended = true;
+    return true;
+}
+
 static bool tls_end(wf_stream *s, bool last)
 {
-    wf_tls *t = tls_of(s);
-    if (t->open && !t->failure && !t->ended) {
-        int want;
-        prepare(t);
-        int result = SSL_shutdown(t->ssl);
-        if (result < 0 && judge(t, result, &want) == -EAGAIN &&
-            want == SSL_ERROR_WANT_WRITE)
+    for (wf_tls *t = tls_of(s); t; t = t->below)
+        if (!say_goodbye(t))
             return false;
-        t->ended = true;
-    }
     return wf_socket_transport.end(s, last);
 }
 
 static void free_tls(wf_tls *t)
 {
+    if (!t)
+        return;
+    free_tls(t->below);
     if (t->ssl && !t->failure) /* RFC 8446 4.6.1: its tickets stay good */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
@@ -302,6 +368,8 @@ static void tls_close(wf_stream *s)
     free_tls(tls_of(s));
 }
 
+static const wf_transport encrypted = { tls_read, tls_write, tls_end, tls_close };
+
 /* -- the handshake ------------------------------------------------------------------ */
 
 static void decided(wf_stream *s)
@@ -313,7 +381,7 @@ static void decided(wf_stream *s)
 static void succeed(wf_stream *s, wf_tls *t)
 {
     t->open = true;
-    s->more = SSL_has_pending(t->ssl) || t->early.len > 0;
+    s->more = has_more(t);
     if (t->alone)
         wf_stream_set_timer(s, 0);
     unstall(s);
@@ -347,7 +415,7 @@ static bool begin(wf_stream *s, wf_tls *t)
     }
     t->early = s->in;
     s->in = (wf_buffer){ 0 };
-    t->transport = (wf_transport){ tls_read, tls_write, tls_end, tls_close };
+    t->transport = encrypted;
     return true;
 }
 
@@ -406,6 +474,9 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
 {
     if (s->fd < 0 || s->half_closed || s->half_closing)
         return WF_CLOSED;
+    wf_tls *below = tls_of(s);
+    if (below && s->out.bytes > 0) /* it would leave as what lies below */
+        return WF_BUSY;
     wf_tls *t = calloc(1, sizeof *t);
     if (t && name && !(t->name = copy_name(name))) {
         free(t);
@@ -413,8 +484,9 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
     }
     if (!t)
         return WF_NOMEM;
-    t->transport = wf_socket_transport;
+    t->transport = below ? encrypted : wf_socket_transport;
     t->transport.close = tls_close;
+    t->below = below;
     t->stream = s;
     t->context = wf_tls_context_ref(context);
     s->transport = &t->transport;

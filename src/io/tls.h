@@ -54,7 +54,8 @@ void wf_tls_context_inherit(wf_tls_context *to, const wf_tls_context *from);
  * Starts TLS on a connected stream: what is queued leaves first, what was received and
  * not asked for is TLS already. name: the server's, a client's to check and to ask for
  * (a host name or an address; NULL: neither). The waiter in s->reader is woken when it
- * is decided. WF_NOMEM, WF_CLOSED.
+ * is decided. A stream with TLS gets one more, inside of it: nothing may be queued then
+ * (WF_BUSY). WF_NOMEM, WF_CLOSED.
  */
 enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *name);
 /* The same for a stream that is used at once: what is sent waits, and a handshake that

@@ -31,6 +31,7 @@ struct wf_tls_context {
 typedef struct wf_tls {
     wf_transport transport; /* first: the stream points here */
     wf_stream *stream;
+    struct wf_tls *below; /* TLS that this one goes through (to a proxy), or NULL */
     wf_tls_context *context;
     SSL *ssl;
     char *name;            /* the server's, as a client was given it, or NULL */

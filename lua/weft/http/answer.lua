@@ -9,8 +9,8 @@ local answer = {}
 
 local decoders = { gzip = "gzip", ["x-gzip"] = "gzip", deflate = "deflate" }
 
--- weft.answer. Beside the public fields: head, reader, decoder, stream, origin = its key
--- in the pool, sender = who still sends the request's body, reusable, opts.
+-- weft.answer. Beside the public fields: head, reader, decoder, stream, hop = the
+-- request, sender = who still sends the request's body, reusable, opts.
 local class = {}
 class.__index = class
 
@@ -48,8 +48,7 @@ function answer.new(head, hop, wire, opts)
    return setmetatable({
       status = head.status, reason = head.reason, version = head.version,
       headers = head.headers, url = hop.url,
-      head = head, stream = wire.stream, sender = wire.sender, origin = hop.key,
-      tls = hop.tls, opts = opts,
+      head = head, stream = wire.stream, sender = wire.sender, hop = hop, opts = opts,
       reader = body.reader(wire.stream, kind, length, opts.idle_timeout),
       decoder = decoder_for(head, hop.offered, opts),
       reusable = persists(head, kind) and not hop.closes,
@@ -64,14 +63,14 @@ function class:values(name) return self.head:values(name) end
 
 -- Lets go of the connection: to the pool when the whole exchange went well.
 local function finish(self, well)
-   local stream, sender = self.stream, self.sender
+   local stream, sender, hop = self.stream, self.sender, self.hop
    if not stream then return end
-   self.stream, self.sender = nil, nil
+   self.stream, self.sender, self.hop = nil, nil, nil
    if sender and not sender.done then
       sender:stop()
       well = false
    end
-   if well and self.reusable then pool.put(stream, self.origin, self.tls, self.opts)
+   if well and self.reusable then pool.put(stream, hop, self.opts)
    else stream:close() end
 end
 

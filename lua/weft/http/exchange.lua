@@ -7,7 +7,6 @@ local dialer = require "weft.dialer"
 local pool = require "weft.http.pool"
 local sender = require "weft.http.sender"
 local tls = require "weft.tls"
-local url = require "weft.url"
 
 local exchange = {}
 
@@ -22,7 +21,7 @@ local idempotent = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 -- The one place that opens what the bytes go over.
 local function open(hop, opts)
    local guard <close> = core.deadline(opts.connect_timeout)
-   return dialer.connect(url.endpoint(hop.parts), hop.tls, opts)
+   return dialer.connect(hop.target, hop.tls, opts)
 end
 
 -- What this task still has to let go of when it fails, or is cancelled.
@@ -146,19 +145,30 @@ end
 
 -- On a kept connection: whether that was final, then as on_stream.
 local function on_kept(hop, opts)
-   local stream = pool.take(hop.key, hop.tls)
+   local stream = pool.take(hop)
    if not stream then return false end
    local result, message, code, begun = on_stream(stream, hop, opts)
    return result or not may_repeat(hop, code, begun), result, message, code
 end
 
+-- What is verified is part of what a connection is kept for.
+local function set_contexts(hop, opts)
+   local via, message, code = hop.target.via, nil, nil
+   if hop.parts.secure then
+      hop.tls, message, code = tls.context(opts.secure)
+      if not hop.tls then return nil, message, code end
+   end
+   if via and via.secure then
+      hop.proxy_tls, message, code = tls.context(opts.proxy_secure)
+      if not hop.proxy_tls then return nil, message, code end
+   end
+   return true
+end
+
 --- answer | nil, message, code
 function exchange.run(hop, opts)
-   if hop.parts.secure then -- what is verified is part of what a connection is kept for
-      local made, message, code = tls.context(opts.secure)
-      if not made then return nil, message, code end
-      hop.tls = made
-   end
+   local ok, why, what = set_contexts(hop, opts)
+   if not ok then return nil, why, what end
    local final, result, message, code = on_kept(hop, opts)
    if final then return result, message, code end
    local stream

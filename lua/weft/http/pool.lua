@@ -5,17 +5,19 @@ local core = require "weft.core"
 
 local pool = {}
 
-local idle = {} -- { stream=, key=, tls= }, the one that waits longest first
+-- { stream=, key=, tls=, proxy_tls= }, the one that waits longest first
+local idle = {}
 
-local function matches(one, key, tls)
-   return one.key == key and one.tls == tls
+-- Where it leads to, and by which contexts it was verified.
+local function matches(one, hop)
+   return one.key == hop.key and one.tls == hop.tls and one.proxy_tls == hop.proxy_tls
 end
 
---- A connection that is still good, or nil. tls: the context that it has to be of.
-function pool.take(key, tls)
+--- A connection for that request that is still good, or nil.
+function pool.take(hop)
    for i = #idle, 1, -1 do
       local one = idle[i]
-      if matches(one, key, tls) then
+      if matches(one, hop) then
          table.remove(idle, i)
          if core.take(one.stream) then return one.stream end
          one.stream:close()
@@ -27,11 +29,11 @@ local function drop(i)
    table.remove(idle, i).stream:close()
 end
 
--- Makes room for one more of that key: those that wait longest go.
-local function make_room(key, tls, limits)
+-- Makes room for one more of the same: those that wait longest go.
+local function make_room(hop, limits)
    local same = 0
    for i = #idle, 1, -1 do
-      if matches(idle[i], key, tls) then
+      if matches(idle[i], hop) then
          same = same + 1
          if same >= limits.max_idle_per_origin then drop(i) end
       end
@@ -39,15 +41,16 @@ local function make_room(key, tls, limits)
    while #idle > 0 and #idle >= limits.max_idle do drop(1) end
 end
 
---- Takes the connection over: it waits for the next request, or is closed.
-function pool.put(stream, key, tls, limits)
+--- Takes the connection over, of that request: it waits for the next one, or is closed.
+function pool.put(stream, hop, limits)
    local wanted = limits.keepalive > 0 and limits.max_idle > 0 and limits.max_idle_per_origin > 0
    if not wanted or not core.keep(stream, limits.keepalive) then
       stream:close()
       return
    end
-   make_room(key, tls, limits)
-   idle[#idle + 1] = { stream = stream, key = key, tls = tls }
+   make_room(hop, limits)
+   idle[#idle + 1] = { stream = stream, key = hop.key, tls = hop.tls,
+      proxy_tls = hop.proxy_tls }
 end
 
 --- Closes all that wait; how many that were.
