@@ -1,9 +1,8 @@
 -- weft behind Debian's nginx as a reverse proxy: the upgrade goes through, so do messages,
 -- refusals and closes, and the heartbeat keeps a quiet connection from nginx's idle timeout.
 
-local lfs = require "lfs"
 local weft = require "weft"
-local process = require "spec.process"
+local daemon = require "spec.daemon"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
 
@@ -46,56 +45,26 @@ http {
 }
 ]]
 
-local function free_port()
-   local socket <close> = weft.tcp()
-   assert(socket:bind("127.0.0.1", 0))
-   return math.tointeger((select(2, socket:getsockname())))
-end
-
-local function write(path, text)
-   local file <close> = assert(io.open(path, "w"))
-   assert(file:write(text))
-end
-
--- Another process may have taken the port meanwhile: then nginx ends, and another is tried.
-local function listens(port)
-   for _ = 1, 500 do
-      local stream = weft.dial("127.0.0.1:" .. port)
-      if stream then return stream:close() end
-      weft.sleep(0.02)
-   end
-end
-
 local function start_nginx(dir, upstream)
-   for _ = 1, 5 do
-      local port = free_port()
+   return daemon.start(function(port)
       local values = { DIR = dir, PORT = port, UPSTREAM = upstream, TIMEOUT = READ_TIMEOUT }
-      write(dir .. "/nginx.conf", (CONF:gsub("%u%u%u+", values)))
-      local nginx = process.start({ "/usr/sbin/nginx", "-e", "stderr", "-p", dir, "-c",
-         dir .. "/nginx.conf" }, { foreign = true, limit = 300 })
-      if listens(port) then return nginx, port end
-      nginx:stop "KILL"
-   end
-   error "nginx does not listen"
+      daemon.write(dir .. "/nginx.conf", (CONF:gsub("%u%u%u+", values)))
+      return { daemon.program "nginx", "-e", "stderr", "-p", dir, "-c", dir .. "/nginx.conf" }
+   end)
 end
 
 describe("behind nginx", function()
    local dir, nginx, port, upstream
 
    lazy_setup(function()
-      dir = os.tmpname()
-      os.remove(dir)
-      assert(lfs.mkdir(dir))
-      upstream = free_port()
+      dir = daemon.directory()
+      upstream = daemon.free_port()
       nginx, port = start_nginx(dir, upstream)
    end)
 
    lazy_teardown(function()
       local said = nginx:stop "QUIT"
-      for name in lfs.dir(dir) do
-         if name ~= "." and name ~= ".." then os.remove(dir .. "/" .. name) end
-      end
-      os.remove(dir)
+      daemon.remove(dir)
       assert(not said:find "%[alert%]" and not said:find "%[emerg%]", said)
    end)
 

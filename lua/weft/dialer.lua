@@ -158,10 +158,10 @@ local function plain(target, opts)
    return connect_host(target.host, target.port, opts.attempt_delay)
 end
 
--- Makes a client's TLS handshake, or closes the stream. inside: within the TLS it has.
-local function secure(stream, made, host, inside)
+-- Makes a client's TLS handshake, or closes the stream. proxy: with one.
+local function secure(stream, made, host, proxy)
    local guard <close> = dialer.guard(stream)
-   local ok, message, code = tls.connect(stream, made, host, inside)
+   local ok, message, code = tls.connect(stream, made, host, proxy)
    if not ok then return nil, message, code end
    guard.stream = nil
    return stream
@@ -177,7 +177,7 @@ local function reach_proxy(via, opts)
       if not made then return nil, message, code end
    end
    stream, message, code = plain(via, opts)
-   if made and stream then stream, message, code = secure(stream, made, via.host) end
+   if made and stream then stream, message, code = secure(stream, made, via.host, true) end
    if stream then return stream end
    return nil, ("proxy %s: %s"):format(via.shown, message), code
 end
@@ -229,7 +229,7 @@ function dialer.connect(target, recipe, opts)
    end
    stream, message, code = reach(target, opts)
    if not made or not stream then return stream, message, code end
-   return secure(stream, made, target.host, target.via and target.via.secure)
+   return secure(stream, made, target.host)
 end
 
 return dialer

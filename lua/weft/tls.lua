@@ -163,10 +163,10 @@ function context:__tostring()
    return ("weft.tls (%s)"):format(self.server and "server" or "client")
 end
 
---- Makes a client's handshake on a connected stream, for the host it was asked for. inside:
--- within the TLS that the stream has, which is a proxy's.
-function tls.connect(stream, made, host, inside)
-   return core.tls_start(stream, made.context, made.server_name or host, nil, inside)
+--- Makes a client's handshake on a connected stream, for the host it was asked for. proxy:
+-- that is one, and another handshake may follow, with the target.
+function tls.connect(stream, made, host, proxy)
+   return core.tls_start(stream, made.context, made.server_name or host, nil, proxy)
 end
 
 --- Makes a server's handshake: true, resumed | nil, message, code.

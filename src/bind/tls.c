@@ -147,17 +147,17 @@ static int start_k(lua_State *L, int status, lua_KContext ctx)
     return 2;
 }
 
-/* tls_start(stream, context, name, timeout, inside) -> true, resumed | nil, message, code.
- * inside: within the TLS that the stream has. */
+/* tls_start(stream, context, name, timeout, proxy) -> true, resumed | nil, message, code.
+ * proxy: it ends there. */
 static int l_tls_start(lua_State *L)
 {
     wf_stream *s = wf_stream_arg(L, 1);
     if (!s)
         return 3;
     wf_tls_handle *h = wf_class_check(L, 2, WF_CLASS_TLS);
-    const char *name = luaL_optstring(L, 3, NULL), *why;
+    const char *name = luaL_optstring(L, 3, NULL);
     double timeout = wf_opt_timeout(L, 4);
-    if (wf_tls_state(s, &why) != WF_CLOSED && !lua_toboolean(L, 5))
+    if (!wf_tls_fits(s))
         return luaL_error(L, "starttls: this stream has TLS already");
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");
@@ -165,6 +165,8 @@ static int l_tls_start(lua_State *L)
     enum wf_error e = wf_tls_start(s, h->context, name);
     if (e != WF_OK)
         return e == WF_CLOSED ? wf_fail_stream(L, s, "TLS") : wf_fail(L, e, NULL);
+    if (lua_toboolean(L, 5))
+        wf_tls_is_proxy(s);
     return wf_wait(L, &s->reader, start_k, 0);
 }
 

@@ -40,8 +40,8 @@ int wf_sockaddr_text(const wf_sockaddr *address, char ip[WF_IP_MAX]);
 /* "inet", "inet6", "unix" or "unknown" */
 const char *wf_sockaddr_family(const wf_sockaddr *address);
 
-/* 4 or 16 bytes of a numeric address in its usual form, with no zone; IPv4 also when it is
- * mapped into IPv6. 0: it is none. */
+/* 4 or 16 bytes of a numeric address in its usual form, with no zone; IPv4 also when it
+ * is mapped into IPv6. 0: it is none. */
 int wf_ip_bytes(const char *ip, uint8_t bytes[16]);
 
 /* A non-blocking socket that no child inherits; -1: errno. type: SOCK_STREAM, ... */

@@ -43,8 +43,9 @@ static int take_early(wf_tls *t, char *p, size_t n)
     return (int)n;
 }
 
-/* TLS below that did not read or write, as an errno. Its failure, or its end without a word,
- * is a connection that broke to what lies above, which tells a cut from an end itself. */
+/* TLS below that did not read or write, as an errno. Its failure, or its end without a
+ * word, is a connection that broke to what lies above, which tells a cut from an end
+ * itself. */
 static long refused_below(wf_tls *below, int result)
 {
     int want = SSL_get_error(below->ssl, result);
@@ -370,6 +371,15 @@ static void tls_close(wf_stream *s)
 
 static const wf_transport encrypted = { tls_read, tls_write, tls_end, tls_close };
 
+/* Until it begins: the step takes what is queued to the TLS below. */
+static long queue(wf_stream *s, const struct iovec *iov, int n)
+{
+    (void)s, (void)iov, (void)n;
+    return 0;
+}
+
+static const wf_transport queueing = { tls_read, queue, tls_end, tls_close };
+
 /* -- the handshake ------------------------------------------------------------------ */
 
 static void decided(wf_stream *s)
@@ -400,11 +410,28 @@ static void fail(wf_stream *s, wf_tls *t, unsigned long failure)
     decided(s);
 }
 
+/* What was queued before this TLS leaves without it. */
+static void flush_below(wf_stream *s, wf_tls *t)
+{
+    if (!t->below) {
+        wf_stream_flush(s);
+        return;
+    }
+    s->transport = &t->below->transport;
+    wf_stream_flush(s);
+    if (s->fd >= 0) {
+        s->transport = &t->transport;
+        return;
+    }
+    t->below = NULL; /* it went with the descriptor */
+    free_tls(t);
+}
+
 /* What is queued leaves as it is; what was received ahead is TLS. */
 static bool begin(wf_stream *s, wf_tls *t)
 {
     if (s->out.bytes > 0)
-        wf_stream_flush(s);
+        flush_below(s, t);
     if (s->fd < 0 || s->out.bytes > 0)
         return false;
     if (!wf_tls_ssl_new(t) || !set_bio(t)) {
@@ -475,8 +502,6 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
     if (s->fd < 0 || s->half_closed || s->half_closing)
         return WF_CLOSED;
     wf_tls *below = tls_of(s);
-    if (below && s->out.bytes > 0) /* it would leave as what lies below */
-        return WF_BUSY;
     wf_tls *t = calloc(1, sizeof *t);
     if (t && name && !(t->name = copy_name(name))) {
         free(t);
@@ -484,7 +509,7 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
     }
     if (!t)
         return WF_NOMEM;
-    t->transport = below ? encrypted : wf_socket_transport;
+    t->transport = below ? queueing : wf_socket_transport;
     t->transport.close = tls_close;
     t->below = below;
     t->stream = s;
@@ -531,7 +556,18 @@ void wf_tls_drop(wf_stream *s)
 SSL *wf_tls_ssl(const wf_stream *s)
 {
     const wf_tls *t = tls_of(s);
-    return t && t->open ? t->ssl : NULL;
+    return t && t->open && !t->proxy ? t->ssl : NULL;
+}
+
+bool wf_tls_fits(const wf_stream *s)
+{
+    const wf_tls *t = tls_of(s);
+    return !t || (t->open && t->proxy);
+}
+
+void wf_tls_is_proxy(wf_stream *s)
+{
+    tls_of(s)->proxy = true;
 }
 
 bool wf_tls_resumed(const wf_stream *s)

@@ -54,14 +54,19 @@ void wf_tls_context_inherit(wf_tls_context *to, const wf_tls_context *from);
  * Starts TLS on a connected stream: what is queued leaves first, what was received and
  * not asked for is TLS already. name: the server's, a client's to check and to ask for
  * (a host name or an address; NULL: neither). The waiter in s->reader is woken when it
- * is decided. A stream with TLS gets one more, inside of it: nothing may be queued then
- * (WF_BUSY). WF_NOMEM, WF_CLOSED.
+ * is decided. A stream with TLS gets one more, inside of it. WF_NOMEM, WF_CLOSED.
  */
 enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *name);
 /* The same for a stream that is used at once: what is sent waits, and a handshake that
  * fails or takes longer than that ends it. */
 enum wf_error wf_tls_begin(wf_stream *s, wf_tls_context *context, double timeout);
-/* WF_BUSY: not decided yet. WF_OK: done. WF_TLS: *why is good until the stream goes. */
+/* The TLS that was just started is a proxy's: nobody is told of it, and the target's goes
+ * inside. */
+void wf_tls_is_proxy(wf_stream *s);
+/* It has none yet but a proxy's. */
+bool wf_tls_fits(const wf_stream *s);
+/* WF_CLOSED: there is none. WF_BUSY: not decided yet. WF_OK: done. WF_TLS: *why is good
+ * until the stream goes. */
 enum wf_error wf_tls_state(const wf_stream *s, const char **why);
 /* The handshake failed or is given up: the stream is plain again, fit to be closed. */
 void wf_tls_drop(wf_stream *s);

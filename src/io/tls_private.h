@@ -46,6 +46,7 @@ typedef struct wf_tls {
     bool dry, full; /* the socket gave all it had, took all it could */
     bool eof;       /* its end has come */
     bool ended;     /* close_notify has left */
+    bool proxy;     /* it ends at a proxy: the target's own may go through it */
 } wf_tls;
 
 /* An SSL of the context; NULL: no memory. */
