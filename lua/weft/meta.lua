@@ -115,7 +115,7 @@ function weft.tls(opts, role) end
 ---@param opts? weft.DialOptions
 ---@return weft.stream? stream
 ---@return string? message names the address and what was tried
----@return weft.Code? code "resolve", "refused", "timeout", "tls", "system"
+---@return weft.Code? code "resolve", "refused", "timeout", "tls", "system"; of a proxy's answer also "closed", "protocol", "too_big"
 function weft.dial(address, opts) end
 
 --- A socket that listens.
@@ -274,12 +274,16 @@ function weft.app(opts) end
 --- Options of `weft.dial`.
 ---@class weft.DialOptions
 ---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: the time that one address has before the next is tried beside it (RFC 8305)
+---@field proxy? string|boolean default false: none. A proxy as of `weft.connect`; true: `all_proxy` of the environment, unless `no_proxy` names the target
+---@field proxy_tls? weft.TlsOptions|weft.tls of the connection to an https proxy, which is verified like any server; `tls` is for the target, inside of it
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and TLS, in all
 ---@field tls? weft.TlsOptions|weft.tls for "tls://" addresses; given, it also means TLS
 
 --- Options of `weft.connect`.
 ---@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
 ---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: as of `weft.dial`
+---@field proxy? string|boolean default true: from the environment, as curl does: `http_proxy` for ws:// and http://, `https_proxy` (`HTTPS_PROXY`) for wss:// and https://, else `all_proxy` (`ALL_PROXY`), unless `no_proxy` (`NO_PROXY`) names the target: "*", names and all below them, addresses, networks like "10.0.0.0/8", each also with ":port". A URL of a proxy: "http://user:password@host:port", "https://..." with TLS to the proxy, "socks5://..." with names looked up here, "socks5h://..." with names looked up there (RFC 1928, RFC 1929); without a scheme it is http. false: none
+---@field proxy_tls? weft.TlsOptions|weft.tls of the connection to an https proxy, which is verified like any server; `tls` is for the target, inside of it
 ---@field protocols? string|string[] subprotocols to offer, the preferred first
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
@@ -317,6 +321,8 @@ function weft.app(opts) end
 ---@field timeout? number seconds, default 30, 0.01 to 86400: all of it, redirects included; with `stream` until the head is there
 ---@field connect_timeout? number seconds, default 10, 0.01 to 86400: looking up and connecting
 ---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: as of `weft.dial`
+---@field proxy? string|boolean default true: as of `weft.connect`. An HTTP proxy is asked for http:// URLs with the whole URL, and its 407 is an answer like any other; for https:// with CONNECT
+---@field proxy_tls? weft.TlsOptions|weft.tls of the connection to an https proxy, which is verified like any server; `tls` is for the target, inside of it
 ---@field idle_timeout? number seconds, default 30, 0.01 to 86400: the longest that nothing moves in either direction
 ---@field max_line? integer bytes, default 4096, 64 to 65535: the status line
 ---@field max_head? integer bytes, default 32768, 64 to 65535: the whole head of the answer
