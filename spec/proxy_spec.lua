@@ -270,7 +270,8 @@ describe("an HTTP proxy", function()
          local who = "proxy 127.0.0.1:" .. port
          local cases = {
             { "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-               who .. " refused CONNECT example:443: 407 Proxy Authentication Required", "refused" },
+               who .. " refused CONNECT example:443: 407 Proxy Authentication Required",
+               "refused" },
             { "HTTP/1.1 502 \r\n\r\n", who .. " refused CONNECT example:443: 502 ", "refused" },
             { "HTTP/1.1 302 Found\r\nLocation: http://h/\r\n\r\n", ": 302 Found", "refused" },
             { "HTTP/1.1 500 " .. ("x"):rep(1000) .. "\r\n\r\n", ("x"):rep(80), "refused" },
@@ -330,7 +331,7 @@ describe("an HTTP proxy", function()
       end)
    end)
 
-   it("has the URL's whole in requests for http://, on one connection for all origins", function()
+   it("is asked with whole URLs for http://, on one connection for all origins", function()
       run(function()
          local url, seen = origin.answers(origin.ok "fine")
          local opts = { proxy = url:gsub("//", "//u:p@") }

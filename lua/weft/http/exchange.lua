@@ -153,7 +153,7 @@ end
 
 -- What is verified is part of what a connection is kept for.
 local function set_contexts(hop, opts)
-   local via, message, code = hop.target.via, nil, nil
+   local via, message, code = hop.target.via
    if hop.parts.secure then
       hop.tls, message, code = tls.context(opts.secure)
       if not hop.tls then return nil, message, code end
