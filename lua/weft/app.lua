@@ -9,9 +9,11 @@ local options = require "weft.options"
 local router = require "weft.router"
 local static = require "weft.static"
 local tls = require "weft.tls"
+local topics = require "weft.topics"
 local upgrade = require "weft.upgrade"
 
 local app = {}
+for name, method in pairs(topics.methods) do app[name] = method end
 app.__index = app
 app.__name = "weft.app"
 
@@ -20,11 +22,13 @@ local function new(opts)
    opts = options.check(opts, limits.app, "weft.app", 2)
    upgrade.compile(opts, "weft.app", 2) -- raises here, not at the first route
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
-      hub = core.hub(), listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
+      listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
       streams = {}, streaming = 0, -- of events
       contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
+   self.board = topics.board(self)
+   self.hub = self.board.hub
    return self
 end
 
@@ -94,18 +98,14 @@ function app:listen(address, opts)
    return net.name(listener)
 end
 
---- app:publish(topic, message [, kind [, opts]]) -> how many it went to
-function app:publish(topic, message, kind, opts)
-   return self.hub:publish(topic, message, kind, opts)
-end
-
 --- app:stats() -> a table of counts
 function app:stats()
    local websockets = self.hub:connections()
-   return { streams = self.streaming, connections = self.open + websockets, websockets = websockets,
+   return topics.stats(self, { streams = self.streaming,
+      connections = self.open + websockets, websockets = websockets,
       accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
       refused = self.refused, tls_handshakes = self.tls_handshakes,
-      tls_resumed = self.tls_resumed, tls_failed = self.tls_failed }
+      tls_resumed = self.tls_resumed, tls_failed = self.tls_failed })
 end
 
 --- app:reload_tls() -> true | nil, message, "tls": reads certificates and keys of every

@@ -142,9 +142,69 @@ limits.events = {
    authorize = limits.handshake.authorize,
 }
 
+limits.none = {}
+
+-- Of an app's topics as a whole.
+limits.board = {
+   max_topics_per_connection = count(100, 0, 1 << 30,
+      "names and patterns that one connection is subscribed to"),
+   max_topic_name = bytes(255, 1, 255, "a topic's name"),
+}
+
+local POLICIES = { disconnect = true, drop_oldest = true, drop_newest = true, latest = true }
+
+limits.history = {
+   size = count(100, 1, 1 << 20, "messages kept of a topic"),
+   ttl = seconds(300, 0.001, "how long each is kept"),
+   bytes = bytes(1 << 20, 1, GIGABYTE, "what they may hold in all"),
+}
+
+limits.presence = {
+   grace = seconds(10, 0, "how long who has gone may take to come back unnoticed"),
+   max = count(1000, 1, 1 << 20, "how many may be present on a topic"),
+}
+
+-- Options of topics have no defaults here: what one pattern leaves out another may give.
+limits.topic = {
+   policy = { type = "string", check = one_of(POLICIES),
+      text = "what happens to a subscriber that is too slow" },
+   max_pending = bytes(nil, 1, GIGABYTE, "what may wait for one subscriber"),
+   max_pending_messages = count(nil, 1, 1 << 20, "how many of them"),
+   notice = { type = "boolean", text = "tell a subscriber that it missed something" },
+   history = { type = "boolean|table", text = "keep messages: true, or { size=, ttl=, bytes= }" },
+   presence = { type = "boolean|table", text = "who is there: true, or { grace=, max= }" },
+   max_subscribers = count(nil, 0, 1 << 30, "of each topic that matches"),
+   authorize_subscribe = { type = "function",
+      text = "function(ws, topic, params) -> true | nil, message" },
+   authorize_publish = { type = "function",
+      text = "function(ws, topic, message) -> true | nil, message" },
+}
+
+limits.listening = {
+   since = { type = "table", text = "{ epoch=, offset= }: begin with what was missed after it" },
+   policy = limits.topic.policy,
+   max_pending = limits.topic.max_pending,
+   max_pending_messages = limits.topic.max_pending_messages,
+}
+
+limits.publish = {
+   kind = { type = "string", check = one_of { text = true, binary = true },
+      text = "of the message" },
+   except = { type = "userdata", text = "a websocket that does not get it" },
+   key = { type = "string", text = "what the message is the newest value of" },
+   event = { type = "string", text = "a name for what happened" },
+   history = { type = "boolean", text = "false: not kept" },
+   compress = { type = "boolean", text = "instead of what its size says" },
+}
+
+limits.subscribe = {
+   since = { type = "table", text = "{ epoch=, offset= }: send what was missed after it" },
+   params = { type = "table", text = "for authorize_subscribe" },
+}
+
 limits.websocket_route = options.merge(limits.connection, limits.handshake)
 limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
-   limits.server)
+   limits.server, limits.board)
 
 local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
 

@@ -218,6 +218,8 @@ function weft.app(opts) end
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
 ---@class weft.AppOptions: weft.ConnectionOptions, weft.HandshakeOptions, weft.HeadOptions, weft.HttpOptions
+---@field max_topics_per_connection? integer default 100, 0 to 1073741824: names and patterns that one connection is subscribed to
+---@field max_topic_name? integer bytes, default 255, 1 to 255: a topic's name
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
 ---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy all come from one
 
@@ -233,6 +235,57 @@ function weft.app(opts) end
 ---@field heartbeat? number seconds, default 15, 0 to 86400: quiet after which a comment is sent, so that proxies keep the connection; 0: none
 ---@field retry? number seconds, 0 to 86400: told at the start: the time until a client that lost its connection comes back; by default the browser's own
 ---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the client in and is `stream.data` (except `true`)
+
+--- Options of `app:topic`.
+---@class weft.TopicOptions
+---@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" default disconnect: what happens when a subscriber takes messages more slowly than they come. It is closed with 1013; or what has waited longest is dropped; or what comes; or only the newest message of each `key` waits
+---@field max_pending? integer bytes, default 65536, 1 to 1073741824: what may wait for one subscriber, once its output is over `high_mark`. With policy "disconnect": by default what fits below `hard_mark`
+---@field max_pending_messages? integer default 1024, 1 to 1048576: the same as a number of messages
+---@field notice? boolean default false: a subscriber that missed messages is told before the next one: `{"type":"missed","topic":"...","count":n}`
+---@field history? boolean|weft.HistoryOptions default false: keep messages for who comes back
+---@field presence? boolean|weft.PresenceOptions default false: keep who is there
+---@field max_subscribers? integer 0 to 1073741824: of each topic that matches; no limit by default
+---@field authorize_subscribe? fun(ws: weft.websocket, topic: string, params: table?): boolean?, string? may wait; `nil` or `false` and perhaps a message: it may not
+---@field authorize_publish? fun(ws: weft.websocket, topic: string, message: string): boolean?, string? the same for `ws:publish`
+
+--- What is kept of a topic; the first limit that is reached counts.
+---@class weft.HistoryOptions
+---@field size? integer default 100, 1 to 1048576: messages
+---@field ttl? number seconds, default 300, 0.001 to 86400: how long
+---@field bytes? integer bytes, default 1048576, 1 to 1073741824: of all of them
+
+--- How presence on a topic is kept.
+---@class weft.PresenceOptions
+---@field grace? number seconds, default 10, 0 to 86400: who comes back within that time was never gone
+---@field max? integer default 1000, 1 to 1048576: who may be there
+
+--- Options of `app:publish` and `ws:publish`.
+---@class weft.PublishOptions
+---@field kind? weft.Kind default "text"
+---@field except? weft.websocket gets nothing
+---@field key? string for policy "latest": what this is the newest value of
+---@field event? string a name for what happened, for channels and Server-Sent Events
+---@field history? boolean default true: false: it is not kept
+---@field compress? boolean as of `weft.SendOptions`
+
+--- Options of `ws:subscribe`.
+---@class weft.SubscribeOptions
+---@field since? table `{ epoch =, offset = }`, as a client had it last: it is sent what it missed, if all of it is there
+---@field params? table handed to `authorize_subscribe`
+
+--- Options of `app:subscribe`.
+---@class weft.ListeningOptions
+---@field since? table `{ epoch =, offset = }`: begin with what was published after it, if all of it is there
+---@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" by default the topic's
+---@field max_pending? integer bytes, 1 to 1073741824: by default the topic's
+---@field max_pending_messages? integer 1 to 1048576: by default the topic's
+
+--- Where a subscriber is in a topic's history.
+---@class weft.Resumed
+---@field epoch string
+---@field offset integer of the last message so far; 0 before the first
+---@field recovered? boolean with `since`: whether it gets all that it missed; else it gets nothing of it
+---@field missed? integer with `since`: how many messages these were
 
 --- Options of `app:static`.
 ---@class weft.StaticOptions
@@ -842,27 +895,34 @@ function ws:close(code, reason) end
 ---@return boolean? clean whether both sides said goodbye
 function ws:closed() end
 
---- Gets what is published on a topic from now on. Topics are the server's: on a client this
---- raises.
----@param topic string 1 to 255 bytes
----@return true? ok
+--- Gets what is published on a topic from now on; for a pattern, on all that match. A
+--- connection that several of its subscriptions match gets each message once. Topics are the
+--- server's: on a client this raises. Asks the topic's `authorize_subscribe`, and may wait in it.
+---@param topic string a name or a pattern; see `weft.app:topic`
+---@param opts? weft.SubscribeOptions
+---@return true|weft.Resumed? ok `true`, also when it was subscribed already; on a topic with history where it is
 ---@return string? message
----@return weft.Code? code
-function ws:subscribe(topic) end
+---@return weft.Code? code "refused" by the hook; "too_big" beyond `max_topics_per_connection` or `max_subscribers`; "closed"
+function ws:subscribe(topic, opts) end
 
 --- Gets it no longer. Closing does this by itself.
----@param topic string
+---@param topic string the same name or pattern
 ---@return boolean subscribed whether it was
 function ws:unsubscribe(topic) end
 
---- Sends a message to everyone on a topic but itself. See `weft.app:publish`.
+--- The names and patterns it is subscribed to, as they are now: changes meanwhile do no harm.
+---@return fun(): string?
+function ws:subscriptions() end
+
+--- Sends a message to everyone on a topic but itself. See `weft.app:publish`. Asks the topic's
+--- `authorize_publish`, and may wait in it.
 ---@param topic string
 ---@param message string
----@param kind? weft.Kind default "text"
----@param opts? weft.SendOptions
+---@param kind? weft.Kind|weft.PublishOptions default "text"
+---@param opts? weft.PublishOptions
 ---@return integer? reached how many it went to
----@return string? message
----@return weft.Code? code
+---@return string|integer? message in a topic with history: the epoch, and the offset as a third result
+---@return weft.Code|integer? code "refused" by the hook; "utf8"; "closed"
 function ws:publish(topic, message, kind, opts) end
 
 --- The head of a request, as handlers get it; of the server's answer for a client. Fields of
@@ -1024,6 +1084,31 @@ function events:buffered() end
 ---@return true
 function events:close() end
 
+--- A task's place on a topic, of `app:subscribe`. Can be a `<close>` variable.
+---@class weft.subscription
+---@field topic string
+---@field epoch? string of the topic's history, at the time of subscribing
+---@field offset? integer the last message's then
+---@field recovered? boolean with `since`: whether all that was missed is there
+---@field dropped integer how many messages it did not get
+local sub = {}
+
+--- The next message; waits for one. After closing what waits can still be had.
+---@param timeout? number seconds
+---@return string? message
+---@return table|string info `topic`, `kind`, `epoch`, `offset`, `key`, `event`, and `missed`: how many were dropped before it; or the message
+---@return weft.Code? code "closed", "timeout", "busy"
+function sub:receive(timeout) end
+
+--- Iterates over what `receive` returns, until it is closed.
+---@return fun(self: weft.subscription): string?, table?
+---@return weft.subscription
+function sub:each() end
+
+--- Idempotent.
+---@return true
+function sub:close() end
+
 --- A server: routes, addresses it listens at, and topics.
 ---
 --- A pattern is a path of fixed segments, `:name` for any one segment, and `*rest` at the end
@@ -1101,20 +1186,49 @@ function app:static(prefix, dir, opts) end
 ---@return weft.Code? code as of `weft.listen`
 function app:listen(address, opts) end
 
---- Sends a message to everyone on a topic, framed once for all. It never waits: a subscriber
---- that has more than `hard_mark` bytes queued is ended with 1013.
+--- Sets options for all topics that match a pattern. Each option is that of the most specific
+--- pattern which gives it: compared word by word from the left, a word goes before `*`, and that
+--- before `>`. A later call for the same pattern replaces all of its options.
+---
+--- A topic's name is words with dots between: 1 to 255 bytes of UTF-8 without an empty word,
+--- spaces, control characters, `*` and `>`. In a pattern `*` stands for any one word, and `>` as
+--- the last one for one word or more. Other names raise.
+---@param pattern string a name or a pattern
+---@param opts weft.TopicOptions
+---@return weft.app self
+function app:topic(pattern, opts) end
+
+--- Sends a message to everyone on a topic, framed once for all. It never waits; what happens to
+--- a subscriber that is slow is the topic's `policy`. No hook is asked.
 ---@param topic string
 ---@param message string
----@param kind? weft.Kind default "text"
----@param opts? weft.SendOptions
+---@param kind? weft.Kind|weft.PublishOptions default "text"
+---@param opts? weft.PublishOptions
 ---@return integer? reached how many it went to
----@return string? message
----@return weft.Code? code "utf8" when a text is not UTF-8
+---@return string|integer? message in a topic with history: the epoch, and the offset as a third result
+---@return weft.Code|integer? code "utf8" when a text is not UTF-8
 function app:publish(topic, message, kind, opts) end
+
+--- A subscription of this process, for a task: no hook is asked. What is published waits in a
+--- queue with the topic's policy and marks; "disconnect" closes it.
+---@param topic string a name or a pattern
+---@param opts? weft.ListeningOptions
+---@return weft.subscription
+function app:subscribe(topic, opts) end
+
+--- How many have subscribed to exactly that name or pattern.
+---@param topic string
+---@return integer
+function app:subscribers(topic) end
+
+--- The names and patterns that somebody has subscribed to, and how many each has, as they are now.
+---@return fun(): string?, integer?
+function app:topics() end
 
 --- Counts: `connections`, `websockets` and `streams` (of events) are open now; `accepted`, `requests`, `upgraded`,
 --- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
---- `tls_failed`.
+--- `tls_failed`. `topics` and `subscriptions` are there now; `published` messages, `delivered`
+--- ones (one for each subscriber) and `dropped` ones are since the start.
 ---@return table<string, integer>
 function app:stats() end
 

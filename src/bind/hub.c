@@ -1,12 +1,15 @@
 /*
- * hub: the class hub, and the methods of a websocket that concern topics.
+ * hub: the class hub, and what of a websocket concerns topics. What is policy (options,
+ * hooks, history) stands in lua/weft/topics.lua, which calls this.
  */
 #include "io/hub.h"
 
 #include "bind/message.h"
 #include "bind/websocket.h"
 
-/* [-0, +0, raises] */
+static const char registry_key[] = "weft.hubs"; /* hub's address -> its app, weak */
+
+/* A name or pattern that topics.lua has checked. [-0, +0, raises] */
 static const char *check_topic(lua_State *L, int arg, size_t *n)
 {
     const char *topic = luaL_checklstring(L, arg, n);
@@ -15,59 +18,12 @@ static const char *check_topic(lua_State *L, int arg, size_t *n)
     return topic;
 }
 
-/* [-0, +3, raises] */
-static int fail_topic(lua_State *L, wf_ws *ws)
+/* [-0, +0, raises] */
+static unsigned check_form(lua_State *L, int arg)
 {
-    if (ws && ws->session.client)
-        return luaL_error(L, "topics are the server's: a client connection has none");
-    return wf_websocket_fail(L, ws);
-}
-
-static int ws_subscribe(lua_State *L)
-{
-    wf_ws *ws = wf_websocket_of(L);
-    size_t n;
-    const char *topic = check_topic(L, 2, &n);
-    if (!ws || !ws->hub)
-        return fail_topic(L, ws);
-    if (wf_hub_subscribe(ws, topic, n) != WF_OK)
-        return wf_fail(L, WF_NOMEM, NULL);
-    lua_pushboolean(L, true);
-    return 1;
-}
-
-static int ws_unsubscribe(lua_State *L)
-{
-    wf_ws *ws = wf_websocket_of(L);
-    size_t n;
-    const char *topic = check_topic(L, 2, &n);
-    lua_pushboolean(L, ws && wf_hub_unsubscribe(ws, topic, n));
-    return 1;
-}
-
-/* Arguments 2 to 4: topic, message, kind. [-0, +1|3, raises] */
-static int publish(lua_State *L, wf_hub *hub, const wf_ws *except)
-{
-    size_t n, reached;
-    const char *topic = check_topic(L, 2, &n);
-    wf_message m;
-    if (!wf_message_arg(L, 3, &m))
-        return 3;
-    enum wf_error e =
-        wf_hub_publish(hub, topic, n, m.kind, m.data, m.len, except, &reached);
-    if (e != WF_OK)
-        return wf_fail(L, e, NULL);
-    wf_send_now(hub->object.loop);
-    lua_pushinteger(L, (lua_Integer)reached);
-    return 1;
-}
-
-static int ws_publish(lua_State *L)
-{
-    wf_ws *ws = wf_websocket_of(L);
-    if (!ws || !ws->hub)
-        return fail_topic(L, ws);
-    return publish(L, ws->hub, ws);
+    lua_Integer form = luaL_optinteger(L, arg, 0);
+    luaL_argcheck(L, form >= 0 && form < WF_FORMS, arg, "a form is 0 or 1");
+    return (unsigned)form;
 }
 
 /* [-0, +0, raises] */
@@ -79,9 +35,123 @@ static wf_hub *hub_of(lua_State *L)
     return hub;
 }
 
+/* Argument arg; NULL: closed, or it left the hub. [-0, +0, raises] */
+static wf_ws *member_arg(lua_State *L, int arg)
+{
+    wf_ws *ws = (wf_ws *)wf_object_arg(L, arg, WF_CLASS_WEBSOCKET);
+    return ws && ws->hub ? ws : NULL;
+}
+
+/* -- websockets ------------------------------------------------------------------ */
+
+/* app_of(ws) -> the app that its hub was made for | nil, message, code */
+static int l_app_of(lua_State *L)
+{
+    wf_ws *ws = (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET);
+    if (ws && ws->session.client)
+        return luaL_error(L, "topics are the server's: a client connection has none");
+    if (!ws || !ws->hub)
+        return wf_websocket_fail(L, ws);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, registry_key);
+    lua_rawgetp(L, -1, ws->hub);
+    return 1;
+}
+
+/* topic_subscribe(ws, topic, form, max_members) -> true, fresh | nil, message, code */
+static int l_subscribe(lua_State *L)
+{
+    wf_ws *ws = member_arg(L, 1);
+    size_t n;
+    const char *topic = check_topic(L, 2, &n);
+    unsigned form = check_form(L, 3);
+    lua_Integer most = luaL_optinteger(L, 4, INT64_MAX);
+    luaL_argcheck(L, most >= 0, 4, "a number of subscribers");
+    if (!ws)
+        return wf_websocket_fail(L, (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET));
+    uint32_t before = ws->topics;
+    enum wf_error e = wf_hub_subscribe(ws, topic, n, form, (size_t)most);
+    if (e == WF_TOO_BIG && ws->topics >= ws->hub->max_topics)
+        return wf_fail(L, e, "too many topics (max_topics_per_connection)");
+    if (e != WF_OK)
+        return wf_fail(L, e,
+                       e == WF_TOO_BIG ? "the topic is full (max_subscribers)" : NULL);
+    lua_pushboolean(L, true);
+    lua_pushboolean(L, ws->topics > before);
+    return 2;
+}
+
+/* topic_unsubscribe(ws, topic) -> whether it was */
+static int l_unsubscribe(lua_State *L)
+{
+    wf_ws *ws = member_arg(L, 1);
+    size_t n;
+    const char *topic = check_topic(L, 2, &n);
+    lua_pushboolean(L, ws && wf_hub_unsubscribe(ws, topic, n));
+    return 1;
+}
+
+/* topics_of(ws) -> list of names and patterns */
+static int l_topics_of(lua_State *L)
+{
+    const wf_ws *ws = member_arg(L, 1);
+    lua_Integer i = 0;
+    lua_createtable(L, ws ? (int)ws->topics : 0, 0);
+    for (const wf_subscription *s = ws ? ws->subscriptions : NULL; s; s = s->next) {
+        lua_pushlstring(L, s->topic->name, s->topic->len);
+        lua_rawseti(L, -2, ++i);
+    }
+    return 1;
+}
+
+/* room(ws) -> bytes that fit into its output below the hard mark */
+static int l_room(lua_State *L)
+{
+    const wf_ws *ws = (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET);
+    bool open = ws && ws->stream && !ws->ended;
+    size_t hard = open ? ws->options->hard : 0, used = open ? ws->stream->out.bytes : 0;
+    lua_pushinteger(L, used < hard ? (lua_Integer)(hard - used) : 0);
+    return 1;
+}
+
+/* queue(ws, message, kind): sends without waiting, whatever is queued already */
+static int l_queue(lua_State *L)
+{
+    wf_ws *ws = (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET);
+    wf_message m;
+    if (!wf_message_arg(L, 2, &m))
+        return 3;
+    enum wf_error e = ws ? wf_ws_send(ws, m.kind, m.data, m.len) : WF_CLOSED;
+    if (e != WF_OK)
+        return e == WF_CLOSED ? wf_websocket_fail(L, ws) : wf_fail(L, e, NULL);
+    wf_send_now(ws->object.loop);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* -- the hub --------------------------------------------------------------------- */
+
+/* publish(topic, message, kind, options, form, except) -> n | nil, message, code */
 static int hub_publish(lua_State *L)
 {
-    return publish(L, hub_of(L), NULL);
+    wf_hub *hub = hub_of(L);
+    lua_settop(L, 7);
+    wf_publication p = { .form = check_form(L, 6) };
+    p.topic = check_topic(L, 2, &p.n);
+    if (!lua_isnil(L, 7))
+        p.except = (wf_ws *)wf_object_arg(L, 7, WF_CLASS_WEBSOCKET);
+    wf_message m;
+    if (!wf_message_arg(L, 3, &m))
+        return 3;
+    p.op = m.kind;
+    p.data = m.data;
+    p.len = m.len;
+    size_t reached;
+    enum wf_error e = wf_hub_publish(hub, &p, &reached);
+    if (e != WF_OK)
+        return wf_fail(L, e, NULL);
+    wf_send_now(hub->object.loop);
+    lua_pushinteger(L, (lua_Integer)reached);
+    return 1;
 }
 
 static int hub_count(lua_State *L)
@@ -89,6 +159,46 @@ static int hub_count(lua_State *L)
     size_t n;
     const char *topic = check_topic(L, 2, &n);
     lua_pushinteger(L, (lua_Integer)wf_hub_count(hub_of(L), topic, n));
+    return 1;
+}
+
+/* reaches(name, form) -> whether anybody would get it */
+static int hub_reaches(lua_State *L)
+{
+    size_t n;
+    const char *topic = check_topic(L, 2, &n);
+    lua_pushboolean(L, wf_hub_reaches(hub_of(L), topic, n, check_form(L, 3)));
+    return 1;
+}
+
+/* topics() -> a table: name or pattern -> how many */
+static int hub_topics(lua_State *L)
+{
+    const wf_hub *hub = hub_of(L);
+    lua_newtable(L);
+    for (size_t i = 0; i < hub->nbuckets; i++)
+        for (const wf_topic *t = hub->buckets[i]; t; t = t->next) {
+            lua_pushlstring(L, t->name, t->len);
+            lua_pushinteger(L, (lua_Integer)wf_topic_count(t));
+            lua_rawset(L, -3);
+        }
+    return 1;
+}
+
+/* [-0, +0, m] */
+static void set_count(lua_State *L, const char *name, uint64_t n)
+{
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_setfield(L, -2, name);
+}
+
+static int hub_stats(lua_State *L)
+{
+    const wf_hub *hub = hub_of(L);
+    lua_newtable(L);
+    set_count(L, "topics", hub->ntopics);
+    set_count(L, "subscriptions", hub->subscriptions);
+    set_count(L, "delivered", hub->delivered);
     return 1;
 }
 
@@ -108,39 +218,59 @@ static int hub_close(lua_State *L)
     return 1;
 }
 
+/* The app is found again by its hub, and not kept by it. [-0, +0, m] */
+static void note_app(lua_State *L, int app, const wf_hub *hub)
+{
+    if (!luaL_getsubtable(L, LUA_REGISTRYINDEX, registry_key)) {
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "v");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+    }
+    lua_pushvalue(L, app);
+    lua_rawsetp(L, -2, hub);
+    lua_pop(L, 1);
+}
+
+/* hub(app, max_topics_per_connection) */
 static int l_hub(lua_State *L)
 {
     wf_loop *loop = wf_state_loop(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Integer most = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, most >= 0, 2, "a number of topics");
     wf_handle *h = wf_handle_new(L, WF_CLASS_HUB, 0);
     wf_hub *hub = wf_hub_new(loop);
     if (!hub)
         return wf_fail(L, WF_NOMEM, NULL);
     wf_handle_fill(h, &hub->object);
+    hub->max_topics = (size_t)most;
+    note_app(L, 1, hub);
     return 1;
 }
 
 static const luaL_Reg meta[] = { { "__gc", wf_handle_close }, { NULL, NULL } };
 
 static const luaL_Reg methods[] = {
-    { "publish", hub_publish },
-    { "count", hub_count },
-    { "connections", hub_connections },
-    { "close", hub_close },
-    { NULL, NULL },
+    { "publish", hub_publish }, { "count", hub_count },
+    { "reaches", hub_reaches }, { "topics", hub_topics },
+    { "stats", hub_stats },     { "connections", hub_connections },
+    { "close", hub_close },     { NULL, NULL },
 };
 
-static const luaL_Reg websocket_methods[] = {
-    { "subscribe", ws_subscribe },
-    { "unsubscribe", ws_unsubscribe },
-    { "publish", ws_publish },
+static const luaL_Reg functions[] = {
+    { "hub", l_hub },
+    { "app_of", l_app_of },
+    { "topic_subscribe", l_subscribe },
+    { "topic_unsubscribe", l_unsubscribe },
+    { "topics_of", l_topics_of },
+    { "room", l_room },
+    { "queue", l_queue },
     { NULL, NULL },
 };
-
-static const luaL_Reg functions[] = { { "hub", l_hub }, { NULL, NULL } };
 
 void wf_open_hub(lua_State *L, int module)
 {
     wf_class_new(L, module, WF_CLASS_HUB, meta, methods);
-    wf_class_add(L, module, WF_CLASS_WEBSOCKET, websocket_methods, 0);
     wf_set_functions(L, module, functions);
 }

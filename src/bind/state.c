@@ -113,6 +113,7 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_TLS] = "tls_context",
     [WF_CLASS_DECODER] = "decoder",
     [WF_CLASS_UDP] = "udp",
+    [WF_CLASS_TRIE] = "trie",
 };
 
 /* [-0, +1, m] the new metatable, known to the state */
@@ -323,6 +324,7 @@ int luaopen_weft_core(lua_State *L)
     wf_open_ws_options(L, module);
     wf_open_websocket(L, module);
     wf_open_hub(L, module);
+    wf_open_trie(L, module);
     wf_open_tls(L, module);
     wf_open_system(L, module);
     push_codes(L);

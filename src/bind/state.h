@@ -28,6 +28,7 @@ typedef enum wf_class_id {
     WF_CLASS_TLS,
     WF_CLASS_DECODER,
     WF_CLASS_UDP,
+    WF_CLASS_TRIE,
     WF_CLASS_COUNT,
 } wf_class_id;
 
@@ -142,6 +143,7 @@ void wf_open_handshake(lua_State *L, int module);
 void wf_open_ws_options(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
 void wf_open_hub(lua_State *L, int module); /* after websocket */
+void wf_open_trie(lua_State *L, int module);
 void wf_open_tls(lua_State *L, int module);
 void wf_open_system(lua_State *L, int module);
 

@@ -1,45 +1,29 @@
-/* hub: see hub.h. */
+/* hub: topics and who is on them. Publishing is in publish.c. See hub.h. */
 #include "io/hub.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/crypto.h"
+
 #define FIRST_BUCKETS 64
-
-typedef struct wf_member {
-    wf_ws *ws;
-    wf_subscription *subscription;
-} wf_member;
-
-struct wf_topic {
-    wf_topic *next; /* in its bucket */
-    wf_hub *hub;
-    wf_member *members;
-    size_t count, cap;
-    uint32_t hash;
-    uint32_t len;
-    char name[];
-};
+#define FIRST_MEMBERS 4
 
 /* -- names ------------------------------------------------------------------ */
 
-/* FNV-1a. Names come from the script, not from the net; a script that passes
- * peers' names on bounds their number itself. */
-static uint32_t hash_name(const char *name, size_t n)
-{
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)name[i]) * 16777619u;
-    return h;
-}
-
-static wf_topic **find(const wf_hub *hub, uint32_t hash, const char *name, size_t n)
+static wf_topic **find_hashed(const wf_hub *hub, uint64_t hash, const char *name,
+                              size_t n)
 {
     wf_topic **at = &hub->buckets[hash & (hub->nbuckets - 1)];
     for (; *at; at = &(*at)->next)
         if ((*at)->hash == hash && (*at)->len == n && memcmp((*at)->name, name, n) == 0)
             break;
     return at;
+}
+
+static wf_topic *find(const wf_hub *hub, const char *name, size_t n)
+{
+    return *find_hashed(hub, wf_hash(&hub->patterns.key, name, n), name, n);
 }
 
 /* Without memory the buckets stay: only slower. */
@@ -60,105 +44,195 @@ static void grow_buckets(wf_hub *hub)
     hub->nbuckets = n;
 }
 
-static wf_topic *find_or_make(wf_hub *hub, const char *name, size_t n)
+/* Patterns are the topics that a wildcard is a whole word of. */
+static bool is_pattern(const char *name, size_t n)
 {
-    uint32_t hash = hash_name(name, n);
-    wf_topic **at = find(hub, hash, name, n);
-    if (*at)
-        return *at;
+    return memchr(name, '*', n) || memchr(name, '>', n);
+}
+
+static wf_topic *new_topic(wf_hub *hub, uint64_t hash, const char *name, size_t n)
+{
     wf_topic *t = calloc(1, sizeof *t + n);
     if (!t)
         return NULL;
-    t->hub = hub;
     t->hash = hash;
-    t->len = (uint32_t)n;
+    t->len = (uint8_t)n;
     memcpy(t->name, name, n);
+    t->pattern = is_pattern(name, n);
+    if (t->pattern && !wf_trie_put(&hub->patterns, name, n, t)) {
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
+static wf_topic *find_or_make(wf_hub *hub, const char *name, size_t n)
+{
+    uint64_t hash = wf_hash(&hub->patterns.key, name, n);
+    wf_topic **at = find_hashed(hub, hash, name, n);
+    if (*at)
+        return *at;
+    wf_topic *t = new_topic(hub, hash, name, n);
+    if (!t)
+        return NULL;
     *at = t;
     if (++hub->ntopics > hub->nbuckets)
         grow_buckets(hub);
     return t;
 }
 
-static void drop_topic(wf_topic *t)
+static void drop_topic(wf_hub *hub, wf_topic *t)
 {
-    wf_hub *hub = t->hub;
-    *find(hub, t->hash, t->name, t->len) = t->next;
+    *find_hashed(hub, t->hash, t->name, t->len) = t->next;
     hub->ntopics--;
-    free(t->members);
+    if (t->pattern)
+        wf_trie_remove(&hub->patterns, t->name, t->len);
+    for (int i = 0; i < WF_FORMS; i++)
+        free(t->members[i].list);
     free(t);
+}
+
+void wf_hub_drop_empties(wf_hub *hub)
+{
+    while (hub->empties) {
+        wf_topic *t = hub->empties;
+        hub->empties = t->empty;
+        drop_topic(hub, t);
+    }
+}
+
+/* Nobody is left. A publication under way may still have to look at it. */
+static void leave_empty(wf_hub *hub, wf_topic *t)
+{
+    if (!hub->publishing) {
+        drop_topic(hub, t);
+        return;
+    }
+    t->empty = hub->empties;
+    hub->empties = t;
 }
 
 /* -- membership -------------------------------------------------------------- */
 
-static bool add_member(wf_topic *t, wf_ws *ws, wf_subscription *sub)
+static bool reserve_member(wf_members *m)
 {
-    if (t->count == t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 4;
-        wf_member *members = realloc(t->members, cap * sizeof *members);
-        if (!members)
-            return false;
-        t->members = members;
-        t->cap = cap;
-    }
-    sub->topic = t;
-    sub->index = t->count;
-    t->members[t->count++] = (wf_member){ ws, sub };
+    if (m->count < m->cap)
+        return true;
+    uint32_t cap = m->cap ? m->cap * 2 : FIRST_MEMBERS;
+    wf_member *list = cap > m->cap ? realloc(m->list, cap * sizeof *list) : NULL;
+    if (!list)
+        return false;
+    m->list = list;
+    m->cap = cap;
     return true;
 }
 
 /* The last member takes the place: a fan-out that walks backwards misses none. */
-static void remove_member(wf_subscription *sub)
+static void remove_member(wf_hub *hub, wf_subscription *sub)
 {
     wf_topic *t = sub->topic;
-    wf_member last = t->members[--t->count];
-    t->members[sub->index] = last;
+    wf_members *m = &t->members[sub->form];
+    wf_member last = m->list[--m->count];
+    m->list[sub->index] = last;
     last.subscription->index = sub->index;
-    if (t->count == 0)
-        drop_topic(t);
-    free(sub);
+    hub->subscriptions--;
+    if (wf_topic_count(t) == 0)
+        leave_empty(hub, t);
 }
 
-static wf_subscription **find_subscription(wf_ws *ws, const char *name, size_t n)
+static void link_subscription(wf_ws *ws, wf_subscription *sub)
 {
-    wf_subscription **at = &ws->subscriptions;
-    while (*at && !((*at)->topic->len == n && memcmp((*at)->topic->name, name, n) == 0))
-        at = &(*at)->next;
-    return at;
-}
-
-enum wf_error wf_hub_subscribe(wf_ws *ws, const char *name, size_t n)
-{
-    if (!ws->hub)
-        return WF_CLOSED;
-    if (*find_subscription(ws, name, n))
-        return WF_OK;
-    wf_topic *t = find_or_make(ws->hub, name, n);
-    wf_subscription *sub = t ? malloc(sizeof *sub) : NULL;
-    if (!sub || !add_member(t, ws, sub)) {
-        free(sub);
-        if (t && t->count == 0)
-            drop_topic(t);
-        return WF_NOMEM;
-    }
     sub->next = ws->subscriptions;
+    if (sub->next)
+        sub->next->prev = sub;
     ws->subscriptions = sub;
-    return WF_OK;
+    ws->topics++;
+}
+
+static void unlink_subscription(wf_ws *ws, wf_subscription *sub)
+{
+    if (sub->prev)
+        sub->prev->next = sub->next;
+    else
+        ws->subscriptions = sub->next;
+    if (sub->next)
+        sub->next->prev = sub->prev;
+    ws->topics--;
+}
+
+/* Whichever list is shorter is looked through. */
+static wf_subscription *find_subscription(const wf_ws *ws, const wf_topic *t)
+{
+    if (wf_topic_count(t) >= ws->topics) {
+        wf_subscription *sub = ws->subscriptions;
+        while (sub && sub->topic != t)
+            sub = sub->next;
+        return sub;
+    }
+    for (int form = 0; form < WF_FORMS; form++)
+        for (uint32_t i = 0; i < t->members[form].count; i++)
+            if (t->members[form].list[i].ws == ws)
+                return t->members[form].list[i].subscription;
+    return NULL;
+}
+
+/* False: no memory. */
+static bool add_member(wf_ws *ws, wf_topic *t, unsigned form)
+{
+    wf_members *m = &t->members[form];
+    wf_subscription *sub = reserve_member(m) ? calloc(1, sizeof *sub) : NULL;
+    if (!sub)
+        return false;
+    sub->topic = t;
+    sub->ws = ws;
+    sub->form = (uint8_t)form;
+    sub->index = m->count;
+    m->list[m->count++] = (wf_member){ ws, sub };
+    link_subscription(ws, sub);
+    ws->hub->subscriptions++;
+    return true;
+}
+
+enum wf_error wf_hub_subscribe(wf_ws *ws, const char *name, size_t n, unsigned form,
+                               size_t max_members)
+{
+    wf_hub *hub = ws->hub;
+    if (!hub)
+        return WF_CLOSED;
+    wf_topic *t = find(hub, name, n);
+    if (t && find_subscription(ws, t))
+        return WF_OK;
+    if (ws->topics >= hub->max_topics || (t ? wf_topic_count(t) : 0) >= max_members)
+        return WF_TOO_BIG;
+    if (!t && !(t = find_or_make(hub, name, n)))
+        return WF_NOMEM;
+    if (add_member(ws, t, form))
+        return WF_OK;
+    if (wf_topic_count(t) == 0)
+        leave_empty(hub, t);
+    return WF_NOMEM;
+}
+
+static void remove_subscription(wf_ws *ws, wf_subscription *sub)
+{
+    unlink_subscription(ws, sub);
+    remove_member(ws->hub, sub);
+    free(sub);
 }
 
 bool wf_hub_unsubscribe(wf_ws *ws, const char *name, size_t n)
 {
-    wf_subscription **at = find_subscription(ws, name, n), *sub = *at;
-    if (!sub)
-        return false;
-    *at = sub->next;
-    remove_member(sub);
-    return true;
+    wf_topic *t = ws->hub ? find(ws->hub, name, n) : NULL;
+    wf_subscription *sub = t ? find_subscription(ws, t) : NULL;
+    if (sub)
+        remove_subscription(ws, sub);
+    return sub != NULL;
 }
 
 size_t wf_hub_count(const wf_hub *hub, const char *name, size_t n)
 {
-    wf_topic *t = *find(hub, hash_name(name, n), name, n);
-    return t ? t->count : 0;
+    wf_topic *t = find(hub, name, n);
+    return t ? wf_topic_count(t) : 0;
 }
 
 void wf_hub_join(wf_hub *hub, wf_ws *ws)
@@ -169,101 +243,47 @@ void wf_hub_join(wf_hub *hub, wf_ws *ws)
 
 void wf_hub_leave(wf_ws *ws)
 {
-    wf_hub *hub = ws->hub;
-    while (ws->subscriptions) {
-        wf_subscription *sub = ws->subscriptions;
-        ws->subscriptions = sub->next;
-        remove_member(sub);
-    }
-    hub->connections--;
+    while (ws->subscriptions)
+        remove_subscription(ws, ws->subscriptions);
+    ws->hub->connections--;
     ws->hub = NULL;
 }
 
-/* -- publishing -------------------------------------------------------------- */
+/* -- matching ---------------------------------------------------------------- */
 
-/* A message in its forms, each made when the first subscriber needs it: plain, and
- * compressed for each window. */
-typedef struct wf_forms {
-    unsigned op;
-    const void *data;
-    size_t len;
-    bool failed; /* one could not be made */
-    wf_blob *plain, *packed[WF_WINDOW_MAX + 1];
-} wf_forms;
+typedef struct matches {
+    wf_topic *first, **end;
+} matches;
 
-static wf_blob *frame(unsigned b0, const void *data, size_t len)
+static bool add_match(void *value, void *arg)
 {
-    wf_blob *blob = wf_blob_new(WF_FRAME_HEAD_MAX + len);
-    if (!blob)
-        return NULL;
-    blob->used = wf_frame_write(blob->data, WF_FRAME_FIN | b0, len, false);
-    if (len > 0)
-        memcpy(blob->data + blob->used, data, len);
-    blob->used += len;
-    return blob;
+    wf_topic *t = value;
+    matches *m = arg;
+    t->matched = NULL;
+    *m->end = t;
+    m->end = &t->matched;
+    return false;
 }
 
-static wf_blob *frame_plain(wf_forms *f)
+wf_topic *wf_hub_match(wf_hub *hub, const char *name, size_t n)
 {
-    if (!f->plain)
-        f->plain = frame(f->op & 15, f->data, f->len);
-    return f->plain;
+    matches m = { NULL, &m.first };
+    wf_topic *exact = find(hub, name, n);
+    if (exact)
+        add_match(exact, &m);
+    wf_trie_match(&hub->patterns, name, n, add_match, &m);
+    return m.first;
 }
 
-/* Whatever the peer has seen before, it can inflate a message that refers to nothing but
- * itself. What does not become shorter stays as it is. */
-static wf_blob *frame_packed(wf_forms *f, const wf_ws *ws)
+bool wf_hub_reaches(wf_hub *hub, const char *name, size_t n, unsigned form)
 {
-    const wf_deflate *d = ws->session.deflate;
-    wf_blob **form = &f->packed[d->window];
-    if (*form)
-        return *form;
-    wf_packed packed = wf_deflate_alone(d->options, d->window,
-                                        &ws->object.loop->env.deflate, f->data, f->len);
-    if (packed.data && packed.len < f->len)
-        *form = frame(WF_FRAME_RSV1 | (f->op & 15), packed.data, packed.len);
-    else if ((*form = frame_plain(f)))
-        (*form)->refs++;
-    return *form;
+    wf_topic *t = wf_hub_match(hub, name, n);
+    while (t && t->members[form].count == 0)
+        t = t->matched;
+    return t != NULL;
 }
 
-/* True when it went out to the subscriber. */
-static bool share(wf_forms *f, wf_ws *ws)
-{
-    bool compressed = wf_session_compresses(&ws->session, f->op, f->len);
-    wf_blob *form = compressed ? frame_packed(f, ws) : frame_plain(f);
-    f->failed = f->failed || !form;
-    return form && wf_ws_share(ws, form, compressed && form != f->plain);
-}
-
-static void forget_forms(wf_forms *f)
-{
-    wf_blob_unref(f->plain);
-    for (int i = 0; i <= WF_WINDOW_MAX; i++)
-        wf_blob_unref(f->packed[i]);
-}
-
-enum wf_error wf_hub_publish(wf_hub *hub, const char *name, size_t n, unsigned op,
-                             const void *data, size_t len, const wf_ws *except,
-                             size_t *reached)
-{
-    *reached = 0;
-    wf_topic *t = *find(hub, hash_name(name, n), name, n);
-    if (!t)
-        return WF_OK;
-    wf_forms forms = { .op = op, .data = data, .len = len };
-    size_t left = t->count;
-    while (left-- > 0) {
-        wf_ws *ws = t->members[left].ws;
-        bool last = t->count == 1; /* if it fails, the topic may go with it */
-        if (ws != except)
-            *reached += share(&forms, ws);
-        if (last)
-            break;
-    }
-    forget_forms(&forms);
-    return forms.failed ? WF_NOMEM : WF_OK;
-}
+/* -- life -------------------------------------------------------------------- */
 
 size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
 {
@@ -279,14 +299,13 @@ size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
     return closed;
 }
 
-/* -- life -------------------------------------------------------------------- */
-
 static void destroy(wf_object *object)
 {
     wf_hub *hub = (wf_hub *)object;
     for (wf_object *o = object->loop->objects; o && hub->connections > 0; o = o->next)
         if (o->class == &wf_ws_class && ((wf_ws *)o)->hub == hub)
             wf_hub_leave((wf_ws *)o);
+    wf_trie_free(&hub->patterns);
     free(hub->buckets);
     hub->buckets = NULL;
     wf_object_bury(object);
@@ -301,14 +320,18 @@ static const wf_class class = { "hub", destroy, destroy, nothing };
 
 wf_hub *wf_hub_new(wf_loop *loop)
 {
+    wf_hash_key key;
     wf_hub *hub = calloc(1, sizeof *hub);
     wf_topic **buckets = hub ? calloc(FIRST_BUCKETS, sizeof *buckets) : NULL;
-    if (!buckets) {
+    if (!buckets || !wf_random(&key, sizeof key)) {
+        free(buckets);
         free(hub);
         return NULL;
     }
     wf_object_init(&hub->object, &class, loop);
+    wf_trie_init(&hub->patterns, &key);
     hub->buckets = buckets;
     hub->nbuckets = FIRST_BUCKETS;
+    hub->max_topics = SIZE_MAX;
     return hub;
 }

@@ -68,6 +68,8 @@ typedef struct wf_ws {
     /* broadcast */
     struct wf_hub *hub;
     struct wf_subscription *subscriptions;
+    uint64_t published; /* the last publication it got that several topics match */
+    uint32_t topics;    /* subscriptions */
 } wf_ws;
 
 /* Takes the stream over, with what it has received already. Takes a reference to

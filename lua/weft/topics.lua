@@ -1,0 +1,518 @@
+-- topics: what of topics is policy: options by pattern, hooks, the way of a publication
+-- to raw connections, to the envelopes of weft.1 and to tasks of this process. Who is
+-- connected to what, and the fan-out, is core's hub.
+--
+-- A publication never yields between its parts, so what is in the history is what has
+-- been delivered, in the same order.
+
+local core = require "weft.core"
+local options = require "weft.options"
+local limits = require "weft.limits"
+local subscription = require "weft.subscription"
+
+local topics = {
+   RAW = 0, ENVELOPE = 1, -- forms
+   encode = nil, -- function(table) -> text: weft1.lua's
+   envelope = nil, -- function(topic, entry, epoch, offset) -> text: weft1.lua's
+}
+
+-- Options of topics are looked up once for so many names.
+local CACHED = 4096
+-- The marks of one subscriber on one topic, unless its options have others.
+local DEFAULT_PENDING, DEFAULT_MESSAGES = 64 << 10, 1024
+
+--- What app:topic and its like keep for an app.
+function topics.board(app)
+   return { hub = core.hub(app, app.limits.max_topics_per_connection),
+      rules = core.trie(), cache = {}, cached = 0, -- options by pattern; merged by name
+      subscribe_hooks = {}, -- by pattern
+      exact = {}, patterns = core.trie(), -- listeners of this process
+      listening = 0, serial = 0, published = 0, delivered = 0, dropped = 0 }
+end
+
+-- -- names ---------------------------------------------------------------------------
+
+-- nil, why when it is none; patterns: it may also be one.
+local function judge(app, topic, patterns)
+   local max = app.limits.max_topic_name
+   if type(topic) ~= "string" then
+      return nil, ("a topic must be a string, got a %s"):format(type(topic))
+   elseif #topic == 0 or #topic > max then
+      return nil, ("a topic has 1 to %d bytes (max_topic_name), got %d"):format(max, #topic)
+   end
+   local kind, why = core.topic_kind(topic, max)
+   if not kind then return nil, ("a topic %s, got %q"):format(why, topic) end
+   if kind == "pattern" and not patterns then
+      return nil, ("%q is a pattern, which only subscribing takes"):format(topic)
+   end
+   return kind
+end
+
+--- For names that come from a peer: true | nil, message.
+function topics.check_name(app, topic, patterns)
+   local kind, why = judge(app, topic, patterns)
+   if not kind then return nil, why end
+   return true
+end
+
+local function check(app, topic, patterns, where, level)
+   local kind, why = judge(app, topic, patterns)
+   if not kind then error(("%s: %s"):format(where, why), level + 1) end
+   return kind
+end
+
+-- -- options -------------------------------------------------------------------------
+
+local function check_history(opts, level)
+   if opts.history == true then opts.history = {} end
+   if opts.history then
+      opts.history = options.check(opts.history, limits.history, "app:topic, history", level + 1)
+   end
+end
+
+local function check_presence(opts, level)
+   if opts.presence == true then opts.presence = {} end
+   if opts.presence then
+      opts.presence = options.check(opts.presence, limits.presence, "app:topic, presence",
+         level + 1)
+   end
+end
+
+--- app:topic(pattern, opts)
+local function set_options(app, pattern, opts)
+   check(app, pattern, true, "app:topic", 2)
+   opts = options.check(opts, limits.topic, "app:topic", 2)
+   check_history(opts, 2)
+   check_presence(opts, 2)
+   local board = app.board
+   assert(board.rules:put(pattern, opts))
+   board.subscribe_hooks[pattern] = opts.authorize_subscribe
+   board.cache, board.cached = {}, 0
+   return app
+end
+
+-- Each option is that of the most specific pattern which gives it.
+local function merge(list)
+   local merged = {}
+   for i = #list, 1, -1 do
+      for name, value in pairs(list[i]) do merged[name] = value end
+   end
+   return merged
+end
+
+--- The options of all patterns that match a name; nil: none does. The table is shared.
+function topics.options_of(app, topic)
+   local board = app.board
+   local known = board.cache[topic]
+   if known ~= nil then return known or nil end
+   if #board.rules == 0 then return nil end
+   local list = board.rules:match(topic)
+   known = #list > 0 and merge(list)
+   if board.cached >= CACHED then board.cache, board.cached = {}, 0 end
+   board.cache[topic], board.cached = known, board.cached + 1
+   return known or nil
+end
+
+local function ask(hook, who, topic, about)
+   local yes, why = hook(who, topic, about)
+   if yes then return true end
+   return nil, why or "not allowed", "refused"
+end
+
+-- Is there a name that both match? Lists of words, from the i-th on.
+local function meet(a, b, i)
+   local x, y = a[i], b[i]
+   if x == nil or y == nil then return x == y end
+   if x == ">" or y == ">" then return true end
+   return (x == y or x == "*" or y == "*") and meet(a, b, i + 1)
+end
+
+local function words_of(topic)
+   local list = {}
+   for word in topic:gmatch "[^.]+" do list[#list + 1] = word end
+   return list
+end
+
+-- The subscribing hooks that a pattern has to pass: of all topics it may come to match,
+-- or it would be a way around them.
+local function hooks_for_pattern(app, pattern)
+   local list, words = {}, words_of(pattern)
+   for other, hook in pairs(app.board.subscribe_hooks) do
+      if meet(words, words_of(other), 1) then list[#list + 1] = hook end
+   end
+   return list
+end
+
+--- Whether who may subscribe, by the topic's hook: true | nil, message, "refused".
+-- May wait. A pattern has to please the hooks of all that it meets.
+function topics.authorize_subscribe(app, who, topic, params)
+   if next(app.board.subscribe_hooks) == nil then return true end
+   if core.topic_kind(topic) == "pattern" then
+      for _, hook in ipairs(hooks_for_pattern(app, topic)) do
+         local ok, why, code = ask(hook, who, topic, params)
+         if not ok then return nil, why, code end
+      end
+      return true
+   end
+   local rules = topics.options_of(app, topic)
+   local hook = rules and rules.authorize_subscribe
+   if not hook then return true end
+   return ask(hook, who, topic, params)
+end
+
+function topics.authorize_publish(app, who, topic, message)
+   local rules = topics.options_of(app, topic)
+   local hook = rules and rules.authorize_publish
+   if not hook then return true end
+   return ask(hook, who, topic, message)
+end
+
+-- -- publishing ----------------------------------------------------------------------
+
+-- The kind as of ws:send, or a table of options.
+local function check_publish(message, kind, opts, where, level)
+   local sort = type(message)
+   if sort ~= "string" and sort ~= "number" and not (sort == "table" and topics.encode) then
+      error(("%s: the message must be a string, got a %s"):format(where, sort), level + 1)
+   end
+   if type(kind) == "table" then kind, opts = nil, kind end
+   if kind ~= nil and kind ~= "text" and kind ~= "binary" then
+      error(('%s: the kind is "text" or "binary", got %s'):format(where, tostring(kind)), level + 1)
+   end
+   if opts == nil then return { kind = kind } end
+   opts = options.check(opts, limits.publish, where, level + 1)
+   opts.kind = kind or opts.kind
+   return opts
+end
+
+local function compress_option(opts)
+   return opts.compress ~= nil and { compress = opts.compress } or nil
+end
+
+-- To the listeners of a list: they may come and go meanwhile.
+local function tell(board, list, message, info, entry)
+   local n, serial = 0, board.serial
+   for i = #list, 1, -1 do
+      local listener = list[i]
+      if listener and listener.serial ~= serial then
+         listener.serial = serial
+         local ok, err = pcall(listener.f, listener.form == topics.RAW and message
+            or topics.envelope(info.topic, entry, info.epoch, info.offset), info)
+         if ok then n = n + 1 else core.report(tostring(err)) end
+      end
+   end
+   return n
+end
+
+local function tell_all(board, topic, message, info, entry)
+   board.serial = board.serial + 1
+   local list = board.exact[topic]
+   local n = list and tell(board, list, message, info, entry) or 0
+   if #board.patterns > 0 then
+      for _, others in ipairs(board.patterns:match(topic)) do
+         n = n + tell(board, others, message, info, entry)
+      end
+   end
+   return n
+end
+
+local function append(app, rules, topic, entry, opts)
+   if not rules or not rules.history or opts.history == false or not app.histories then return end
+   return app.histories:append(topic, rules.history, entry, core.now())
+end
+
+-- Weft.1's connections and this process' listeners.
+local function reach_others(app, topic, message, opts, entry, epoch, offset)
+   local board, n = app.board, 0
+   if topics.envelope and board.hub:reaches(topic, topics.ENVELOPE) then
+      local text = topics.envelope(topic, entry, epoch, offset)
+      n = board.hub:publish(topic, text, "text", compress_option(opts), topics.ENVELOPE,
+         opts.except) or 0
+   end
+   if board.listening > 0 then
+      local info = { topic = topic, kind = entry.kind, epoch = epoch, offset = offset,
+         key = opts.key, event = opts.event }
+      local told = tell_all(board, topic, message, info, entry)
+      n, board.delivered = n + told, board.delivered + told
+   end
+   return n
+end
+
+--- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
+function topics.send(app, topic, message, opts)
+   local board = app.board
+   local rules = topics.options_of(app, topic)
+   local kind = opts.kind or "text"
+   if type(message) == "table" and topics.encode then
+      message, kind = topics.encode(message), "json"
+   end
+   local n, why, code = board.hub:publish(topic, message, kind == "json" and "text" or kind,
+      compress_option(opts), topics.RAW, opts.except)
+   if not n then return nil, why, code end
+   board.published = board.published + 1
+   local entry = { text = message, kind = kind, event = opts.event }
+   local epoch, offset = append(app, rules, topic, entry, opts)
+   return n + reach_others(app, topic, message, opts, entry, epoch, offset), epoch, offset
+end
+
+--- The same for callers in weft: a name from a peer must have been checked.
+function topics.publish(app, topic, message, opts)
+   check(app, topic, false, "topics.publish", 2)
+   return topics.send(app, topic, message, check_publish(message, opts, nil, "topics.publish", 2))
+end
+
+--- app:publish(topic, message [, kind [, opts]])
+local function app_publish(app, topic, message, kind, opts)
+   check(app, topic, false, "app:publish", 2)
+   return topics.send(app, topic, message, check_publish(message, kind, opts, "app:publish", 2))
+end
+
+--- ws:publish(topic, message [, kind [, opts]])
+local function ws_publish(ws, topic, message, kind, opts)
+   local app, why, code = core.app_of(ws)
+   if not app then return nil, why, code end
+   check(app, topic, false, "ws:publish", 2)
+   opts = check_publish(message, kind, opts, "ws:publish", 2)
+   opts.except = opts.except or ws
+   local ok
+   ok, why, code = topics.authorize_publish(app, ws, topic, message)
+   if not ok then return nil, why, code end
+   return topics.send(app, topic, message, opts)
+end
+
+-- -- subscribing ---------------------------------------------------------------------
+
+local function listeners_of(board, topic, kind)
+   if kind == "name" then return board.exact[topic] end
+   return board.patterns:get(topic)
+end
+
+local function count_listeners(board, topic, kind)
+   local list = listeners_of(board, topic, kind)
+   return list and #list or 0
+end
+
+--- Puts a connection on a topic without asking the hooks: true, whether it is new | nil,
+-- message, code. "too_big": a limit.
+function topics.attach(ws, topic, form)
+   local app, why, code = core.app_of(ws)
+   if not app then return nil, why, code end
+   local kind = check(app, topic, true, "topics.attach", 2)
+   local rules = topics.options_of(app, topic)
+   local most = rules and rules.max_subscribers
+   if most then most = math.max(most - count_listeners(app.board, topic, kind), 0) end
+   return core.topic_subscribe(ws, topic, form or topics.RAW, most)
+end
+
+function topics.detach(ws, topic)
+   return core.topic_unsubscribe(ws, topic)
+end
+
+-- How far a topic's history is: epoch, offset, or nil without one.
+local function position(app, topic)
+   local rules = topics.options_of(app, topic)
+   if rules and rules.history and app.histories then return app.histories:position(topic) end
+end
+
+-- The entries after since, when they are all there.
+local function missed(app, topic, since)
+   if not since then return nil end
+   return app.histories:since(topic, since.epoch, since.offset, core.now())
+end
+
+-- RFC 6455's frame heads are at most 10 bytes here.
+local function fits(ws, list)
+   local bytes = 0
+   for _, entry in ipairs(list) do bytes = bytes + #entry.text + 10 end
+   return bytes <= core.room(ws)
+end
+
+local function replay(ws, list)
+   for _, entry in ipairs(list) do
+      local kind = entry.kind == "binary" and "binary" or "text"
+      local ok, why, code = core.queue(ws, entry.text, kind)
+      if not ok then return nil, why, code end
+   end
+   return true
+end
+
+local function check_since(opts, kind, where, level)
+   local since = opts.since
+   if not since then return end
+   if kind == "pattern" then
+      error(where .. ": since needs the name of one topic, not a pattern", level + 1)
+   end
+end
+
+-- A connection that is new on a topic with history gets what it missed.
+local function resume(app, ws, topic, since)
+   local epoch, offset = position(app, topic)
+   if not epoch then return true end
+   local info = { epoch = epoch, offset = offset }
+   if not since then return info end
+   local list = missed(app, topic, since)
+   info.recovered = list ~= nil and fits(ws, list)
+   info.missed = info.recovered and #list or 0
+   if info.recovered then
+      local ok, why, code = replay(ws, list)
+      if not ok then return nil, why, code end
+   end
+   return info
+end
+
+--- ws:subscribe(topic [, opts])
+local function ws_subscribe(ws, topic, opts)
+   local app, why, code = core.app_of(ws)
+   if not app then return nil, why, code end
+   local kind = check(app, topic, true, "ws:subscribe", 2)
+   opts = opts and options.check(opts, limits.subscribe, "ws:subscribe", 2) or limits.none
+   check_since(opts, kind, "ws:subscribe", 2)
+   local ok, fresh
+   ok, why, code = topics.authorize_subscribe(app, ws, topic, opts.params)
+   if not ok then return nil, why, code end
+   ok, fresh, code = topics.attach(ws, topic, topics.RAW)
+   if not ok then return nil, fresh, code end
+   if not fresh then return true end
+   return resume(app, ws, topic, opts.since)
+end
+
+--- ws:unsubscribe(topic)
+local function ws_unsubscribe(ws, topic)
+   local app = core.app_of(ws)
+   if not app then return false end
+   check(app, topic, true, "ws:unsubscribe", 2)
+   return core.topic_unsubscribe(ws, topic)
+end
+
+--- ws:subscriptions() -> iterator of names; what changes meanwhile does not disturb it
+local function ws_subscriptions(ws)
+   local list, i = core.topics_of(ws), 0
+   return function()
+      i = i + 1
+      return list[i]
+   end
+end
+
+local websocket = core.methods.websocket
+websocket.publish, websocket.subscribe = ws_publish, ws_subscribe
+websocket.unsubscribe, websocket.subscriptions = ws_unsubscribe, ws_subscriptions
+
+-- -- listening in this process ---------------------------------------------------------
+
+local handle = {}
+handle.__index = handle
+
+local function add_listener(board, listener)
+   local list = listeners_of(board, listener.topic, listener.kind)
+   if not list then
+      list = {}
+      if listener.kind == "name" then board.exact[listener.topic] = list
+      else assert(board.patterns:put(listener.topic, list)) end
+   end
+   list[#list + 1] = listener
+   listener.list, listener.index = list, #list
+   board.listening = board.listening + 1
+end
+
+-- The last one takes the place, as tell() walks backwards.
+function handle:close()
+   local list, board = self.list, self.board
+   if not list then return end
+   local last = list[#list]
+   list[self.index], last.index = last, self.index
+   list[#list] = nil
+   self.list = nil
+   board.listening = board.listening - 1
+   if #list > 0 then return end
+   if self.kind == "name" then board.exact[self.topic] = nil
+   else board.patterns:remove(self.topic) end
+end
+handle.__close = handle.close
+
+--- Calls f(message, info) within each publication on a topic; it must not wait. form:
+-- topics.ENVELOPE: what it gets is weft.1's text.
+function topics.listen(app, topic, f, form)
+   local kind = check(app, topic, true, "topics.listen", 2)
+   local listener = setmetatable({ board = app.board, topic = topic, kind = kind, f = f,
+      form = form or topics.RAW, serial = app.board.serial }, handle)
+   add_listener(app.board, listener)
+   return listener
+end
+
+-- What was missed goes in before anything live: nothing yields in between.
+local function recall(app, sub, topic, since, form)
+   sub.epoch, sub.offset = position(app, topic)
+   if not sub.epoch or not since then return end
+   local list = missed(app, topic, since)
+   sub.recovered = list ~= nil
+   for _, entry in ipairs(list or {}) do
+      local info = { topic = topic, kind = entry.kind, epoch = sub.epoch, offset = entry.offset,
+         event = entry.event }
+      local text = form == topics.RAW and entry.text
+         or topics.envelope(topic, entry, sub.epoch, entry.offset)
+      subscription.recall(sub, text, info)
+   end
+end
+
+--- A subscription of this process; opts as checked, form as of topics.listen.
+function topics.subscribe(app, topic, opts, form)
+   form = form or topics.RAW
+   local board = app.board
+   local rules = topics.options_of(app, topic) or limits.none
+   local sub = subscription.new(topic, {
+      policy = opts.policy or rules.policy or "disconnect",
+      max_pending = opts.max_pending or rules.max_pending or DEFAULT_PENDING,
+      max_pending_messages = opts.max_pending_messages or rules.max_pending_messages
+         or DEFAULT_MESSAGES })
+   sub.on_drop = function(n) board.dropped = board.dropped + n end
+   recall(app, sub, topic, opts.since, form)
+   sub.source = topics.listen(app, topic, function(message, info)
+      subscription.take(sub, message, info)
+   end, form)
+   return sub
+end
+
+--- app:subscribe(topic [, opts]) -> subscription
+local function app_subscribe(app, topic, opts)
+   local kind = check(app, topic, true, "app:subscribe", 2)
+   opts = options.check(opts, limits.listening, "app:subscribe", 2)
+   check_since(opts, kind, "app:subscribe", 2)
+   return topics.subscribe(app, topic, opts)
+end
+
+--- app:subscribers(topic)
+local function subscribers(app, topic)
+   local kind = check(app, topic, true, "app:subscribers", 2)
+   return app.board.hub:count(topic) + count_listeners(app.board, topic, kind)
+end
+
+-- Of the hub's, and of those that only this process listens to.
+local function all_topics(app)
+   local board = app.board
+   local list = board.hub:topics()
+   for topic, listeners in pairs(board.exact) do
+      list[topic] = (list[topic] or 0) + #listeners
+   end
+   return list
+end
+
+--- app:topics() -> iterator of (name or pattern, subscribers)
+local function each_topic(app)
+   return next, all_topics(app)
+end
+
+--- Fields of app:stats().
+function topics.stats(app, stats)
+   local board = app.board
+   local hub = board.hub:stats()
+   stats.topics, stats.published = hub.topics, board.published
+   stats.subscriptions = hub.subscriptions + board.listening
+   stats.delivered = hub.delivered + board.delivered
+   stats.dropped = board.dropped
+   return stats
+end
+
+topics.methods = { topic = set_options, publish = app_publish, subscribe = app_subscribe,
+   subscribers = subscribers, topics = each_topic }
+
+return topics
