@@ -28,6 +28,7 @@ CORE      := $(filter $(BUILD)/obj/core/%,$(OBJECTS))
 MODULE    := $(BUILD)/lib/weft/core.so
 C_TESTS   := $(patsubst spec/core/%.c,$(BUILD)/spec/%,$(sort $(wildcard spec/core/test_*.c)))
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
+WEB_FILES := $(sort $(wildcard lua/weft/browser/*))
 FORMATTED := $(sort $(wildcard src/*/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch]))
 
 # What no sanitizer and no collector can change is left out of their runs.
@@ -133,7 +134,7 @@ check-docs: $(MODULE)
 	 { echo "doc/api.md is not what lua/weft/meta.lua says: run make docs"; exit 1; }
 
 check-rockspec:
-	$(Q)$(LUA) tools/check-rockspec rockspec/weft-scm-1.rockspec $(SOURCES) $(LUA_FILES)
+	$(Q)$(LUA) tools/check-rockspec rockspec/weft-scm-1.rockspec $(SOURCES) $(LUA_FILES) $(WEB_FILES)
 
 check-examples:
 	@wc -l $(wildcard examples/*.lua) | awk '$$2 != "total" && $$1 >= 40 \
@@ -154,7 +155,7 @@ BIN_DIR   = $(DESTDIR)$(PREFIX)/bin
 install: lib ## lay weft under PREFIX (/usr/local), below DESTDIR when given
 	install -d $(LIB_DIR)/weft $(SHARE_DIR) $(BIN_DIR)
 	install -m 755 $(MODULE) $(LIB_DIR)/weft/core.so
-	for f in $(LUA_FILES:lua/%=%); do install -D -m 644 lua/$$f $(SHARE_DIR)/$$f || exit 1; done
+	for f in $(LUA_FILES:lua/%=%) $(WEB_FILES:lua/%=%); do install -D -m 644 lua/$$f $(SHARE_DIR)/$$f || exit 1; done
 	for f in $(wildcard bin/*); do install -m 755 $$f $(BIN_DIR)/ || exit 1; done
 
 clean: ## remove what was built

@@ -97,6 +97,7 @@ build = {
       },
       ["weft.app"] = "lua/weft/app.lua",
       ["weft.body"] = "lua/weft/body.lua",
+      ["weft.browser"] = "lua/weft/browser.lua",
       ["weft.channel"] = "lua/weft/channel.lua",
       ["weft.client"] = "lua/weft/client.lua",
       ["weft.compression"] = "lua/weft/compression.lua",
@@ -146,5 +147,11 @@ build = {
       ["weft.udp"] = "lua/weft/udp.lua",
       ["weft.upgrade"] = "lua/weft/upgrade.lua",
       ["weft.url"] = "lua/weft/url.lua",
+   },
+   install = {
+      lua = { -- a key is the directory that its file goes to, and one word more
+         ["weft.browser.module"] = "lua/weft/browser/weft.js",
+         ["weft.browser.types"] = "lua/weft/browser/weft.d.ts",
+      },
    },
 }

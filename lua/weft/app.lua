@@ -1,5 +1,6 @@
 -- app: weft.app, the server a user sees: routes, listeners, one hub of topics.
 
+local browser = require "weft.browser"
 local core = require "weft.core"
 local events = require "weft.events"
 local server = require "weft.server"
@@ -75,6 +76,19 @@ function app:static(prefix, dir, opts)
    end
    table.insert(self.mounts, mount)
    table.sort(self.mounts, longest_first)
+   return self
+end
+
+--- app:client([path [, opts]]): weft.js, and its types beside it
+function app:client(path, opts)
+   path = path or "/weft.js"
+   options.argument(path, "string", "the path", "app:client", 2)
+   local types, n = path:gsub("%.js$", ".d.ts")
+   if n == 0 then error(('app:client: the path must end in ".js", got %q'):format(path), 2) end
+   opts = options.check(opts, limits.client_files, "app:client", 2)
+   local module, declarations = browser.handlers(opts, "app:client", 2)
+   self.router:add("GET", path, { handler = module, max_body = 0 }, 2)
+   self.router:add("GET", types, { handler = declarations, max_body = 0 }, 2)
    return self
 end
 

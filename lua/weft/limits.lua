@@ -356,6 +356,11 @@ limits.request = options.merge(limits.head, from_environment, {
    max_idle_per_origin = count(8, 0, 65536, "connections kept for the same origin"),
 })
 
+limits.client_files = {
+   max_age = { type = "number", unit = "seconds", default = 0, min = 0, max = 366 * DAY,
+      text = "Cache-Control; 0: ask again each time (no-cache)" },
+}
+
 limits.static = {
    index = { type = "string", default = "index.html", text = "what a directory answers with" },
    max_age = { type = "number", unit = "seconds", default = 0, min = 0, max = 366 * DAY,

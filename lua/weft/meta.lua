@@ -287,6 +287,10 @@ function weft.app(opts) end
 ---@field recovered? boolean with `since`: whether it gets all that it missed; else it gets nothing of it
 ---@field missed? integer with `since`: how many messages these were
 
+--- Options of `app:client`.
+---@class weft.ClientFilesOptions
+---@field max_age? number seconds, default 0, 0 to 31622400: how long a browser need not ask again; 0: it asks each time (`Cache-Control: no-cache`)
+
 --- Options of `app:static`.
 ---@class weft.StaticOptions
 ---@field index? string default index.html: the file that a directory answers with
@@ -1177,6 +1181,13 @@ function app:events(pattern, handler, opts) end
 ---@param opts? weft.StaticOptions
 ---@return weft.app self
 function app:static(prefix, dir, opts) end
+
+--- Serves weft.js, the module with which a page speaks `weft.1` (`import { Weft } from
+--- "/weft.js"`), and its types for TypeScript beside it (`/weft.d.ts`): GET and HEAD, with ETag.
+---@param path? string the module's; ends in ".js". Default: "/weft.js"
+---@param opts? weft.ClientFilesOptions
+---@return weft.app self
+function app:client(path, opts) end
 
 --- Listens; may be called for several addresses.
 ---@param address string as for `weft.listen`

@@ -1,0 +1,533 @@
+// weft.js: the page's side of weft.1, without dependencies. One Weft is one connection, by
+// WebSocket or, where that is blocked, by Server-Sent Events and POST; it comes back by itself.
+// A Room is a topic on it: what was missed meanwhile is asked for by epoch and offset, so that
+// each message comes once and in order, or the room says that it cannot tell ("reset").
+// The types and the manual are in weft.d.ts. Names with _ are between the classes of this file.
+
+const DEFAULTS = {
+  transports: ["websocket", "sse"],
+  minDelay: 300, maxDelay: 15_000,              // milliseconds between two attempts
+  connectTimeout: 10_000, callTimeout: 10_000,
+  pingInterval: 25_000, pingTimeout: 10_000,    // a page cannot see the protocol's own pings
+  maxQueue: 100,                                // requests that wait for the connection
+};
+const STABLE = 5_000;       // a connection that lasted as long makes the next wait short again
+const PROBE = 5_000;        // how long a connection may be silent when it is asked out of turn
+const BLOCKED = 600_000;    // how long WebSocket is left alone once it is known to be blocked
+const CROWDED = 1 << 16;    // bytes on their way, above which what is volatile is left out
+const BATCH = 1 << 15;      // characters of one POST, as long as one message is not longer
+
+// RFC 6455 7.4.1: the server has all it wanted, or will never want us.
+const FINAL = [1000, 1003, 1008, 1010];
+const TEMPORARY = ["rate_limited", "timeout", "internal"];
+
+export class WeftError extends Error {
+  name = "WeftError";
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+class Emitter {
+  #events;
+  #listeners = new Map();
+
+  constructor(...events) {
+    this.#events = events;
+  }
+
+  on(event, listener) {
+    if (!this.#events.includes(event)) {
+      throw new TypeError(`no event "${event}"; there are ${this.#events.join(", ")}`);
+    }
+    if (typeof listener !== "function") throw new TypeError("the listener must be a function");
+    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
+    this.#listeners.get(event).add(listener);
+    return () => this.off(event, listener);
+  }
+
+  off(event, listener) {
+    this.#listeners.get(event)?.delete(listener);
+  }
+
+  // A listener that throws is reported, and takes nothing from the others.
+  _emit(event, ...args) {
+    for (const listener of [...this.#listeners.get(event) ?? []]) {
+      try {
+        listener(...args);
+      } catch (error) {
+        if (globalThis.reportError) reportError(error);
+        else setTimeout(() => { throw error; });
+      }
+    }
+  }
+}
+
+// ---- the two transports: (url, { open, text, lost }) -> { send, crowded, close } ----------------
+
+const TRANSPORTS = {
+  websocket(url, on) {
+    const socket = new WebSocket(url.replace(/^http/, "ws"), "weft.1");
+    socket.onopen = on.open;
+    socket.onmessage = (event) => on.text(event.data);
+    socket.onclose = (event) => on.lost(event.code, event.reason);
+    return {
+      send: (text) => socket.send(text),
+      crowded: () => socket.bufferedAmount > CROWDED,
+      close() {
+        socket.onopen = socket.onmessage = socket.onclose = null;
+        socket.close(1000);
+      },
+    };
+  },
+
+  // One POST at a time keeps the order; what is sent meanwhile goes with the next one.
+  sse(url, on) {
+    const source = new EventSource(url), abort = new AbortController(), target = new URL(url);
+    let outbox = [], busy = false;
+
+    function batch() {
+      let count = 0, size = 0;
+      while (count < outbox.length && (!count || size + outbox[count].length < BATCH)) {
+        size += outbox[count++].length;
+      }
+      return `[${outbox.splice(0, count)}]`;
+    }
+
+    async function post() {
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(target, { method: "POST", headers, body: batch(), signal: abort.signal });
+      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    }
+
+    async function drain() {
+      if (busy) return;
+      busy = true;
+      try {
+        while (outbox.length) await post();
+        busy = false;
+      } catch (error) {
+        if (!abort.signal.aborted) on.lost(1006, error.message);
+      }
+    }
+
+    source.addEventListener("session", (event) => {
+      target.searchParams.set("session", JSON.parse(event.data).session);
+      on.open();
+    });
+    source.onmessage = (event) => on.text(event.data);
+    source.onerror = () => on.lost(1006, ""); // it would return as another session, unasked
+    return {
+      send(text) {
+        outbox.push(text);
+        queueMicrotask(drain);
+      },
+      crowded: () => busy,
+      close() {
+        outbox = [];
+        source.onmessage = source.onerror = null;
+        source.close();
+        abort.abort();
+      },
+    };
+  },
+};
+
+// ---- a topic ------------------------------------------------------------------------------------
+
+class Room extends Emitter {
+  #weft;
+  #params;
+  #known = false;   // whether it was subscribed before, so that something may have been missed
+  #failures = 0;
+  #timer = 0;
+
+  state = "subscribing";
+  presence = [];
+  data = undefined;
+
+  constructor(weft, topic, { params, since }) {
+    super("message", "presence", "missed", "recovered", "reset", "state", "error");
+    this.#weft = weft;
+    this.#params = params;
+    this.topic = topic;
+    this.epoch = since?.epoch;
+    this.offset = since?.offset;
+    this.#known = since !== undefined;
+  }
+
+  publish(data, { timeout = 0, volatile = false } = {}) {
+    if (data === undefined) throw new TypeError("publish: there is no data (null would do)");
+    const object = { type: "publish", topic: this.topic, data };
+    return volatile ? this.#weft._spare(this, object) : this.#weft._ask(this, object, timeout);
+  }
+
+  call(method, data, { timeout } = {}) {
+    return this.#weft._ask(this, { type: "call", topic: this.topic, method, data }, timeout);
+  }
+
+  unsubscribe() {
+    this.#weft._leave(this);
+    this._end(new WeftError("unsubscribed", `${this.topic} was left`));
+  }
+
+  // Says to the server that we are here; `send` (object, done, failed) is the current connection's.
+  async _join(send) {
+    clearTimeout(this.#timer);
+    try {
+      const params = typeof this.#params === "function" ? await this.#params() : this.#params;
+      if (this.state !== "subscribing") return;
+      const { topic, epoch, offset } = this;
+      send({ type: "subscribe", topic, params, ...epoch !== undefined && { epoch, offset } },
+        (reply) => this.#joined(reply ?? {}), (error) => this.#refused(error, send));
+    } catch (error) { // of params()
+      this.#refused(new WeftError("internal", String(error?.message ?? error)), send);
+    }
+  }
+
+  #refused(error, send) {
+    if (this.state !== "subscribing" || error.code === "closed") return;
+    this._emit("error", error);
+    if (!TEMPORARY.includes(error.code)) return this.#weft._drop(this, error);
+    this.#timer = setTimeout(() => this._join(send), this.#weft._delay(++this.#failures));
+  }
+
+  #joined({ epoch, offset, recovered, messages = [], presence = [], data }) {
+    if (this.state !== "subscribing") return; // it was left before the answer came
+    const returned = this.#known;
+    this.#known = true;
+    this.#failures = 0;
+    Object.assign(this, { state: "subscribed", data, presence });
+    this.#weft._flush(this);
+    if (recovered) {
+      for (const message of messages) this.#message({ epoch, ...message });
+      this._emit("recovered", messages.length);
+    }
+    if (this.state !== "subscribed") return;
+    Object.assign(this, { epoch, offset });
+    if (returned && !recovered) this._emit("reset");
+    this._emit("presence", presence);
+    this._emit("state", this.state);
+  }
+
+  #message({ data, event, epoch, offset }) {
+    if (this.state !== "subscribed") return; // a listener has left it
+    if (offset !== undefined) {
+      if (epoch === this.epoch && offset <= this.offset) return; // we have it
+      Object.assign(this, { epoch, offset });
+    }
+    this._emit("message", data, { topic: this.topic, event, epoch, offset });
+  }
+
+  #present({ event, user }) {
+    const at = this.presence.findIndex((one) => one.id === user.id);
+    this.presence = [...this.presence];
+    if (event !== "leave") this.presence.splice(at < 0 ? this.presence.length : at, 1, user);
+    else if (at >= 0) this.presence.splice(at, 1);
+    this._emit("presence", this.presence, { event, user });
+  }
+
+  _receive(object) {
+    if (object.type === "message") this.#message(object);
+    else if (this.state !== "subscribed") return;
+    else if (object.type === "presence") this.#present(object);
+    else if (object.type === "missed") this._emit("missed", object.count);
+    else if (object.type === "unsubscribed") {
+      this.#weft._drop(this, new WeftError(object.code, object.message ?? "the server ended it"));
+    }
+  }
+
+  _lost() {
+    clearTimeout(this.#timer);
+    if (this.state !== "subscribed") return;
+    this.state = "subscribing";
+    this._emit("state", this.state);
+  }
+
+  _end(error) {
+    clearTimeout(this.#timer);
+    if (this.state === "unsubscribed") return;
+    this.state = "unsubscribed";
+    this._emit("state", this.state, error);
+  }
+}
+
+// ---- the connection -----------------------------------------------------------------------------
+
+export class Weft extends Emitter {
+  #url;
+  #options;
+  #rooms = new Map();
+  #requests = new Map();    // id -> { room, text, sent, done, failed, timer }, in their order
+  #id = 0;
+  #link = null;
+  #others = [];             // the transports that this round has not tried yet
+  #timer = 0;               // until the next attempt, or for the one that is under way
+  #pulse = 0;
+  #heard = 0;               // when something came last; 0: nothing came on this link
+  #since = 0;
+  #failures = 0;
+  #refused = 0;             // how often WebSocket failed without ever having worked in between
+  #blocked = 0;             // until when it is left alone
+
+  state = "closed";
+  transport = null;
+
+  constructor(url = "/weft", options = {}) {
+    super("state", "error");
+    for (const name in options) {
+      if (!(name in DEFAULTS)) throw new TypeError(`no option "${name}"; there are ${Object.keys(DEFAULTS).join(", ")}`);
+    }
+    this.#options = { ...DEFAULTS, ...options };
+    if (!this.#options.transports.length || !this.#options.transports.every((name) => TRANSPORTS[name])) {
+      throw new TypeError(`transports: some of ${Object.keys(TRANSPORTS).join(", ")}`);
+    }
+    this.#url = new URL(url, globalThis.location?.href).href.replace(/^ws/, "http");
+    this.connect();
+  }
+
+  subscribe(topic, options = {}) {
+    if (typeof topic !== "string" || !topic) throw new TypeError("the topic must be a string");
+    let room = this.#rooms.get(topic);
+    if (!room) {
+      room = new Room(this, topic, options);
+      this.#rooms.set(topic, room);
+      // later, so that listeners can be added before anything happens
+      queueMicrotask(() => { if (this.state === "open") this.#join(room); });
+    }
+    return room;
+  }
+
+  connect() {
+    if (this.state === "open" || this.state === "connecting") return;
+    this.#watch(true);
+    const names = this.#options.transports;
+    const rest = names.filter((name) => name !== "websocket");
+    this.#dial(rest.length && performance.now() < this.#blocked ? rest : names);
+  }
+
+  close() {
+    this.#end("closed by the page");
+  }
+
+  // ---- attempts ----
+
+  #show(state, info = {}) {
+    this.state = state;
+    this._emit("state", state, { transport: this.transport, ...info });
+  }
+
+  #dial([name, ...others]) {
+    clearTimeout(this.#timer);
+    this.transport = name;
+    this.#others = others;
+    this.#heard = 0;
+    const only = (f) => (...args) => { if (this.#link === link) f(...args); };
+    const lost = (code, reason) => this.#lost(code, reason);
+    let link = this.#link = { close() {} };
+    try {
+      link = this.#link = TRANSPORTS[name](this.#url, {
+        open: only(() => this.#opened()), text: only((text) => this.#text(text)), lost: only(lost),
+      });
+    } catch (error) { // the page's policy, or an environment without it
+      queueMicrotask(only(() => lost(1006, error.message)));
+    }
+    this.#timer = setTimeout(only(() => lost(1006, "connect timeout")), this.#options.connectTimeout);
+    this.#show("connecting");
+  }
+
+  #opened() {
+    this.#since = performance.now();
+    this.#show("open");
+    for (const room of this.#rooms.values()) this.#join(room);
+    this.#probe(this.#options.pingTimeout); // that it opened proves nothing yet: proxies do, too
+  }
+
+  #join(room) {
+    const link = this.#link;
+    room._join((object, done, failed) => {
+      if (link === this.#link) this.#transmit(this.#request(null, object, done, failed));
+    });
+  }
+
+  // The link is no more. Who was never heard gives way to the next transport at once.
+  #lost(code, reason) {
+    const lasted = this.#heard && performance.now() - this.#since;
+    if (this.transport === "websocket" && !this.#heard) this.#refused++;
+    this.#drop();
+    if (FINAL.includes(code)) return this.#end(reason, code);
+    if (!lasted && this.#others.length) return this.#dial(this.#others);
+    if (lasted > STABLE) this.#failures = 0;
+    const delay = this._delay(++this.#failures);
+    this.#timer = setTimeout(() => this.connect(), delay);
+    this.#show("waiting", { delay, code, reason });
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#pulse);
+    const link = this.#link;
+    this.#link = null;
+    link?.close();
+    this.#fail((request) => request.sent, "closed", "the connection was lost before the answer came");
+    for (const room of this.#rooms.values()) room._lost();
+  }
+
+  #end(reason, code = 1000) {
+    if (this.state === "closed") return;
+    this.#watch(false);
+    this.state = "closed"; // already for listeners of what ends now
+    this.#drop();
+    this.#fail(() => true, "closed", "the connection was closed");
+    this.#show("closed", { code, reason });
+  }
+
+  // Full jitter: the pages of a server that was restarted do not return together.
+  _delay(failures) {
+    const { minDelay, maxDelay } = this.#options;
+    return minDelay + Math.random() * (Math.min(maxDelay, minDelay * 2 ** failures) - minDelay);
+  }
+
+  // When the page is seen or online again, it waits no longer, and wants to know how things are.
+  #hurry = () => {
+    if (globalThis.document?.hidden) return;
+    if (this.state === "waiting") this.connect();
+    else if (this.state === "open") this.#probe(PROBE);
+  };
+
+  // What is sent from now on shall wait in the queue, not be lost in a dead socket.
+  #offline = () => {
+    if (this.state === "open") this.#lost(1006, "offline");
+  };
+
+  #watch(on) {
+    const name = on ? "addEventListener" : "removeEventListener";
+    for (const event of ["online", "pageshow"]) globalThis[name]?.(event, this.#hurry);
+    globalThis[name]?.("offline", this.#offline);
+    globalThis.document?.[name]("visibilitychange", this.#hurry);
+  }
+
+  // ---- is it alive? ----
+
+  #probe(limit) {
+    this.#link.send(`{"type":"ping","id":${++this.#id}}`);
+    const asked = performance.now();
+    clearTimeout(this.#pulse);
+    this.#pulse = setTimeout(() => {
+      if (this.#heard > asked) this.#beat();
+      else this.#lost(1006, "ping timeout");
+    }, limit);
+  }
+
+  #beat() {
+    const quiet = performance.now() - this.#heard, { pingInterval, pingTimeout } = this.#options;
+    if (quiet >= pingInterval) return this.#probe(pingTimeout);
+    this.#pulse = setTimeout(() => this.#beat(), pingInterval - quiet);
+  }
+
+  #alive() {
+    if (!this.#heard) {
+      clearTimeout(this.#timer); // connectTimeout
+      const socket = this.transport === "websocket";
+      this.#blocked = !socket && this.#refused > 1 ? performance.now() + BLOCKED : 0;
+      if (socket || this.#blocked) this.#refused = 0;
+    }
+    this.#heard = performance.now();
+  }
+
+  // ---- what comes ----
+
+  #text(text) {
+    this.#alive();
+    let object;
+    try {
+      object = JSON.parse(text);
+    } catch {
+      return this._emit("error", new WeftError("bad_reply", "the server sent what is no JSON"));
+    }
+    const { type, id, code, message, data, topic } = object ?? {};
+    if (type === "reply") this.#settle(id, null, data);
+    else if (type !== "error") this.#rooms.get(topic)?._receive(object);
+    else if (id === undefined) this._emit("error", new WeftError(code, message));
+    else this.#settle(id, new WeftError(code, message));
+  }
+
+  #settle(id, error, data) {
+    const request = this.#requests.get(id);
+    if (!request) return; // it has ended, or it was a ping
+    this.#requests.delete(id);
+    clearTimeout(request.timer);
+    if (error) request.failed(error);
+    else request.done(data);
+  }
+
+  #fail(which, code, message) {
+    for (const [id, request] of [...this.#requests]) {
+      if (which(request)) this.#settle(id, new WeftError(code, message));
+    }
+  }
+
+  // ---- what goes ----
+
+  #request(room, object, done, failed) {
+    const id = ++this.#id;
+    const request = { id, room, text: JSON.stringify({ ...object, id }), sent: false, done, failed };
+    this.#requests.set(id, request);
+    return request;
+  }
+
+  #transmit(request) {
+    request.sent = true;
+    this.#link.send(request.text);
+  }
+
+  // Asks now, or once the room is subscribed (again). Who ignores the promise gets "error".
+  _ask(room, object, timeout = this.#options.callTimeout) {
+    const promise = new Promise((done, failed) => this.#queue(room, object, timeout, done, failed));
+    promise.catch((error) => room._emit("error", error));
+    return promise;
+  }
+
+  #queue(room, object, timeout, done, failed) {
+    const ready = room.state === "subscribed";
+    if (room.state === "unsubscribed") throw new WeftError("unsubscribed", `${room.topic} was left`);
+    if (this.state === "closed") throw new WeftError("closed", "the connection is closed");
+    if (!ready && [...this.#requests.values()].filter((it) => !it.sent).length >= this.#options.maxQueue) {
+      throw new WeftError("too_many", `${this.#options.maxQueue} requests wait for the connection already`);
+    }
+    const request = this.#request(room, object, done, failed);
+    if (timeout > 0 && timeout < Infinity) {
+      const error = new WeftError("timeout", `no answer within ${timeout} ms`);
+      request.timer = setTimeout(() => this.#settle(request.id, error), timeout);
+    }
+    if (ready) this.#transmit(request);
+  }
+
+  async _spare(room, object) {
+    if (room.state === "subscribed" && !this.#link.crowded()) this.#link.send(JSON.stringify(object));
+  }
+
+  _flush(room) {
+    for (const request of [...this.#requests.values()]) {
+      if (request.room === room && !request.sent && room.state === "subscribed") this.#transmit(request);
+    }
+  }
+
+  // ---- rooms that end ----
+
+  _leave(room) {
+    const { topic } = room;
+    this._drop(room, new WeftError("unsubscribed", `${topic} was left`));
+    if (this.state === "open") this.#link.send(JSON.stringify({ type: "unsubscribe", topic, id: ++this.#id }));
+  }
+
+  _drop(room, error) {
+    if (this.#rooms.get(room.topic) !== room) return;
+    this.#rooms.delete(room.topic);
+    room._end(error);
+    this.#fail((request) => request.room === room, error.code, error.message);
+  }
+}
+
+export default Weft;
