@@ -9,6 +9,7 @@ local CLEAN = (os.getenv "WEFT_CLEAN_ENV" or "env") ..
 local SCRIPT = [[
 local weft = require "weft"
 local app = weft.app {}
+app:client() -- raises when weft.js is not beside weft
 app:websocket("/", function(ws)
    for message, kind in ws:messages() do ws:send(message, kind) end
 end)

@@ -82,7 +82,7 @@ export interface SubscribeOptions {
   /** What the server's `join` gets: JSON, or a function that makes it anew at each return. */
   params?: unknown | (() => unknown | Promise<unknown>);
   /** Resume from where an earlier page was, by the `epoch` and `offset` of its room. */
-  since?: { epoch: string; offset: number };
+  since?: Position;
 }
 
 export interface Presence<User = any> {
@@ -100,6 +100,7 @@ export interface MessageInfo {
 }
 
 export interface RoomEvents<Message, User> {
+  /** Binary data comes as a Uint8Array. */
   message: (data: Message, info: MessageInfo) => void;
   /** Who is here, and what changed; without a change when the room was (re)subscribed. */
   presence: (here: Presence<User>[],
@@ -115,6 +116,22 @@ export interface RoomEvents<Message, User> {
   error: (error: WeftError) => void;
 }
 
+export interface PublishOptions {
+  /** A name that tells kinds of messages apart, of 1 to 64 bytes. */
+  event?: string;
+  /** How long it may take, waiting included. Default: without end. */
+  timeout?: number;
+  /** It never waits: offline, or while the connection is crowded, it is left out, and no answer is
+   *  asked for. For what is worth nothing later, like where a mouse is. */
+  volatile?: boolean;
+}
+
+/** A place in a topic's history. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
 /** A topic. Messages come once and in order; after a loss "recovered" or "reset" tells which. */
 export interface Room<Message = any, Data = any, User = any> {
   readonly topic: string;
@@ -126,10 +143,9 @@ export interface Room<Message = any, Data = any, User = any> {
   /** Where in the topic's history this page is. */
   readonly epoch: string | undefined;
   readonly offset: number | undefined;
-  /** Resolves when the server has taken it. Offline it waits in the queue, for `timeout` at the
-   *  most (default: without end). What is `volatile` never waits: offline, or while the connection
-   *  is crowded, it is left out, and no answer is asked for. */
-  publish(data: unknown, options?: { timeout?: number; volatile?: boolean }): Promise<unknown>;
+  /** Resolves when the server has taken it, with its place in the history, if there is one.
+   *  Offline it waits in the queue. */
+  publish(data: unknown, options?: PublishOptions): Promise<Position | undefined>;
   /** Calls a method of the channel, and resolves with its result. */
   call<Result = any>(method: string, data?: unknown, options?: { timeout?: number }): Promise<Result>;
   unsubscribe(): void;

@@ -15,6 +15,7 @@ const STABLE = 5_000;       // a connection that lasted as long makes the next w
 const PROBE = 5_000;        // how long a connection may be silent when it is asked out of turn
 const BLOCKED = 600_000;    // how long WebSocket is left alone once it is known to be blocked
 const CROWDED = 1 << 16;    // bytes on their way, above which what is volatile is left out
+const LATER = 1_000;        // when the server has too much under way
 const BATCH = 1 << 15;      // characters of one POST, as long as one message is not longer
 
 // RFC 6455 7.4.1: the server has all it wanted, or will never want us.
@@ -26,6 +27,13 @@ export class WeftError extends Error {
   constructor(code, message) {
     super(message);
     this.code = code;
+  }
+}
+
+function checkNames(kind, names, known) {
+  const wrong = names.find((name) => !Object.hasOwn(known, name));
+  if (wrong !== undefined) {
+    throw new TypeError(`no ${kind} "${wrong}"; there are ${Object.keys(known).join(", ")}`);
   }
 }
 
@@ -65,11 +73,12 @@ class Emitter {
 }
 
 // ---- the two transports: (url, { open, text, lost }) -> { send, crowded, close } ----------------
+// open(ms): from now on, and something has to be sent within so many milliseconds, each time.
 
 const TRANSPORTS = {
   websocket(url, on) {
     const socket = new WebSocket(url.replace(/^http/, "ws"), "weft.1");
-    socket.onopen = on.open;
+    socket.onopen = () => on.open(Infinity);
     socket.onmessage = (event) => on.text(event.data);
     socket.onclose = (event) => on.lost(event.code, event.reason);
     return {
@@ -87,25 +96,28 @@ const TRANSPORTS = {
     const source = new EventSource(url), abort = new AbortController(), target = new URL(url);
     let outbox = [], busy = false;
 
-    function batch() {
+    function next() {
       let count = 0, size = 0;
       while (count < outbox.length && (!count || size + outbox[count].length < BATCH)) {
         size += outbox[count++].length;
       }
-      return `[${outbox.splice(0, count)}]`;
+      return outbox.slice(0, count);
     }
 
-    async function post() {
-      const headers = { "content-type": "application/json" };
-      const answer = await fetch(target, { method: "POST", headers, body: batch(), signal: abort.signal });
+    async function post(batch) {
+      const answer = await fetch(target, {
+        method: "POST", headers: { "content-type": "application/json" }, body: `[${batch}]`, signal: abort.signal,
+      });
+      if (answer.status === 429) return new Promise((done) => setTimeout(done, LATER));
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+      outbox.splice(0, batch.length);
     }
 
     async function drain() {
       if (busy) return;
       busy = true;
       try {
-        while (outbox.length) await post();
+        while (outbox.length) await post(next());
         busy = false;
       } catch (error) {
         if (!abort.signal.aborted) on.lost(1006, error.message);
@@ -113,8 +125,9 @@ const TRANSPORTS = {
     }
 
     source.addEventListener("session", (event) => {
-      target.searchParams.set("session", JSON.parse(event.data).session);
-      on.open();
+      const { session, timeout } = JSON.parse(event.data);
+      target.searchParams.set("session", session);
+      on.open(timeout * 500);
     });
     source.onmessage = (event) => on.text(event.data);
     source.onerror = () => on.lost(1006, ""); // it would return as another session, unasked
@@ -157,9 +170,9 @@ class Room extends Emitter {
     this.#known = since !== undefined;
   }
 
-  publish(data, { timeout = 0, volatile = false } = {}) {
+  publish(data, { event, timeout = 0, volatile = false } = {}) {
     if (data === undefined) throw new TypeError("publish: there is no data (null would do)");
-    const object = { type: "publish", topic: this.topic, data };
+    const object = { type: "publish", topic: this.topic, event, data };
     return volatile ? this.#weft._spare(this, object) : this.#weft._ask(this, object, timeout);
   }
 
@@ -168,8 +181,7 @@ class Room extends Emitter {
   }
 
   unsubscribe() {
-    this.#weft._leave(this);
-    this._end(new WeftError("unsubscribed", `${this.topic} was left`));
+    if (this.state !== "unsubscribed") this.#weft._leave(this);
   }
 
   // Says to the server that we are here; `send` (object, done, failed) is the current connection's.
@@ -211,12 +223,13 @@ class Room extends Emitter {
     this._emit("state", this.state);
   }
 
-  #message({ data, event, epoch, offset }) {
+  #message({ data, event, epoch, offset, encoding }) {
     if (this.state !== "subscribed") return; // a listener has left it
     if (offset !== undefined) {
       if (epoch === this.epoch && offset <= this.offset) return; // we have it
       Object.assign(this, { epoch, offset });
     }
+    if (encoding === "base64") data = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
     this._emit("message", data, { topic: this.topic, event, epoch, offset });
   }
 
@@ -267,6 +280,8 @@ export class Weft extends Emitter {
   #pulse = 0;
   #heard = 0;               // when something came last; 0: nothing came on this link
   #since = 0;
+  #least = Infinity;        // after how long the link wants to hear of us
+  #probed = 0;
   #failures = 0;
   #refused = 0;             // how often WebSocket failed without ever having worked in between
   #blocked = 0;             // until when it is left alone
@@ -276,13 +291,9 @@ export class Weft extends Emitter {
 
   constructor(url = "/weft", options = {}) {
     super("state", "error");
-    for (const name in options) {
-      if (!(name in DEFAULTS)) throw new TypeError(`no option "${name}"; there are ${Object.keys(DEFAULTS).join(", ")}`);
-    }
+    checkNames("option", Object.keys(options), DEFAULTS);
     this.#options = { ...DEFAULTS, ...options };
-    if (!this.#options.transports.length || !this.#options.transports.every((name) => TRANSPORTS[name])) {
-      throw new TypeError(`transports: some of ${Object.keys(TRANSPORTS).join(", ")}`);
-    }
+    checkNames("transport", this.#options.transports, TRANSPORTS);
     this.#url = new URL(url, globalThis.location?.href).href.replace(/^ws/, "http");
     this.connect();
   }
@@ -328,7 +339,7 @@ export class Weft extends Emitter {
     let link = this.#link = { close() {} };
     try {
       link = this.#link = TRANSPORTS[name](this.#url, {
-        open: only(() => this.#opened()), text: only((text) => this.#text(text)), lost: only(lost),
+        open: only((least) => this.#opened(least)), text: only((text) => this.#text(text)), lost: only(lost),
       });
     } catch (error) { // the page's policy, or an environment without it
       queueMicrotask(only(() => lost(1006, error.message)));
@@ -337,7 +348,8 @@ export class Weft extends Emitter {
     this.#show("connecting");
   }
 
-  #opened() {
+  #opened(least) {
+    this.#least = least;
     this.#since = performance.now();
     this.#show("open");
     for (const room of this.#rooms.values()) this.#join(room);
@@ -412,18 +424,19 @@ export class Weft extends Emitter {
 
   #probe(limit) {
     this.#link.send(`{"type":"ping","id":${++this.#id}}`);
-    const asked = performance.now();
+    this.#probed = performance.now();
     clearTimeout(this.#pulse);
     this.#pulse = setTimeout(() => {
-      if (this.#heard > asked) this.#beat();
+      if (this.#heard > this.#probed) this.#beat();
       else this.#lost(1006, "ping timeout");
     }, limit);
   }
 
   #beat() {
-    const quiet = performance.now() - this.#heard, { pingInterval, pingTimeout } = this.#options;
-    if (quiet >= pingInterval) return this.#probe(pingTimeout);
-    this.#pulse = setTimeout(() => this.#beat(), pingInterval - quiet);
+    const now = performance.now(), { pingInterval, pingTimeout } = this.#options;
+    const left = Math.min(this.#heard + pingInterval, this.#probed + this.#least) - now;
+    if (left <= 0) return this.#probe(pingTimeout);
+    this.#pulse = setTimeout(() => this.#beat(), left);
   }
 
   #alive() {
@@ -519,7 +532,8 @@ export class Weft extends Emitter {
   _leave(room) {
     const { topic } = room;
     this._drop(room, new WeftError("unsubscribed", `${topic} was left`));
-    if (this.state === "open") this.#link.send(JSON.stringify({ type: "unsubscribe", topic, id: ++this.#id }));
+    if (this.state !== "open") return;
+    this.#link.send(JSON.stringify({ type: "unsubscribe", topic, id: ++this.#id }));
   }
 
   _drop(room, error) {
