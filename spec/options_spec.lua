@@ -99,7 +99,8 @@ describe("the limits", function()
    local classes = { app = "weft.AppOptions", websocket_route = "weft.WebsocketOptions",
       listen = "weft.ListenOptions", dial = "weft.DialOptions", request = "weft.RequestOptions",
       connect = "weft.ConnectOptions", reconnect = "weft.ReconnectOptions",
-      static = "weft.StaticOptions",
+      static = "weft.StaticOptions", events = "weft.EventsOptions", cors = "weft.CorsOptions",
+      cookie = "weft.CookieOptions", session = "weft.SessionOptions",
       route = "weft.RouteOptions" }
 
    local function fields_of(text, class)

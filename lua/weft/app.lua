@@ -1,7 +1,9 @@
 -- app: weft.app, the server a user sees: routes, listeners, one hub of topics.
 
+local before = require "weft.before"
 local browser = require "weft.browser"
 local core = require "weft.core"
+local cors = require "weft.cors"
 local events = require "weft.events"
 local server = require "weft.server"
 local limits = require "weft.limits"
@@ -25,6 +27,7 @@ local function new(opts)
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
       listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
       streams = {}, streaming = 0, -- of events
+      hooks = {},
       contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
@@ -42,19 +45,19 @@ function app:websocket(pattern, handler, opts)
    return self
 end
 
---- app:get(pattern, handler [, opts]), and post, put, delete alike.
-for _, method in ipairs { "get", "post", "put", "delete" } do
+--- app:get(pattern, handler [, opts]), and post, put, patch, delete alike.
+for _, method in ipairs { "get", "post", "put", "patch", "delete" } do
    app[method] = function(self, pattern, handler, opts)
       local where = "app:" .. method
       options.argument(handler, "function", "the handler", where, 2)
-      opts = options.check(opts, limits.route, where, 2, self.limits)
-      local route = { handler = handler, max_body = opts.max_body }
+      opts = options.check(opts, limits.route, where, 2, { max_body = self.limits.max_body })
+      local route = { handler = handler, max_body = opts.max_body, authorize = opts.authorize }
       self.router:add(method:upper(), pattern, route, 2)
       return self
    end
 end
 
-app.events = events.route
+app.events, app.before, app.cors = events.route, before.method, cors.method
 
 local function longest_first(a, b)
    return #a.prefix > #b.prefix

@@ -2,14 +2,17 @@
 -- gathers the public table; meta.lua describes it.
 
 local core = require "weft.core"
+local answers = require "weft.answers"
 local app = require "weft.app"
 local channel = require "weft.channel"
 local client = require "weft.client"
+local cookies = require "weft.cookies"
 local group = require "weft.group"
 local http = require "weft.http"
 local net = require "weft.net"
 local options = require "weft.options"
 local reconnect = require "weft.reconnect"
+local session = require "weft.session"
 local tls = require "weft.tls"
 local udp = require "weft.udp"
 
@@ -20,6 +23,8 @@ local weft = {
    tcp = core.tcp, udp = udp, dial = net.dial, listen = net.listen, tls = tls.new,
    connect = client.connect, reconnect = reconnect.each, app = app.new, http = http,
    stdin = core.stdin,
+   cookie = cookies.format, session = session.new, redirect = answers.redirect,
+   json = answers.json, basic = answers.basic, bearer = answers.bearer, compare = core.compare,
 }
 
 --- weft.code.timeout == "timeout"; a name that is none raises, so that a typing

@@ -118,7 +118,6 @@ limits.http = {
    max_body = bytes(1 << 20, 0, GIGABYTE, "the body of a request; 413"),
 }
 
-limits.route = { max_body = limits.http.max_body }
 
 limits.server = {
    max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
@@ -134,6 +133,75 @@ limits.handshake = {
       text = "subprotocols in order of preference, or function(offered, req) -> name" },
    authorize = { type = "function",
       text = "function(req) -> data | nil, status, headers, body" },
+}
+
+limits.route = {
+   max_body = limits.http.max_body,
+   authorize = { type = "function",
+      text = "function(req) -> data, which is req.user | nil, status, headers, body" },
+}
+
+local function key_list(list)
+   if not list[1] then return "must hold a key" end
+   for _, key in ipairs(list) do
+      if #key < 32 then return "must hold keys of at least 32 bytes, from a random source" end
+   end
+end
+
+local function cookie_path(path)
+   if path:sub(1, 1) ~= "/" or path:find "[^\x20-\x7e]" or path:find ";" then
+      return 'must begin with "/", and be ASCII without a semicolon'
+   end
+end
+
+local function cookie_domain(domain)
+   if not domain:find "^%.?%w[%w.-]*$" then return "must be a host name" end
+end
+
+local SAME_SITE = { strict = true, lax = true, none = true }
+
+limits.cookie = {
+   path = { type = "string", check = cookie_path, text = "the paths that get it back" },
+   domain = { type = "string", check = cookie_domain,
+      text = "sent to this host and all below it; by default to this one only" },
+   max_age = { type = "number", unit = "seconds", min = 0, max = 400 * DAY,
+      text = "how long it is kept; 0: no longer; by default until the browser ends" },
+   secure = { type = "boolean", text = "over TLS only" },
+   http_only = { type = "boolean", text = "not for scripts of the page" },
+   same_site = { type = "string", check = one_of(SAME_SITE),
+      text = "requests of other sites: \"strict\", \"lax\" or \"none\"" },
+}
+
+limits.session = options.merge(limits.cookie, {
+   keys = { type = "list", check = key_list, secret = true,
+      text = "the first signs, all are good: older ones behind it" },
+   name = { type = "string", default = "session", text = "the cookie's" },
+   path = { type = "string", default = "/", check = cookie_path,
+      text = "the paths that get it back" },
+   max_age = { type = "number", unit = "seconds", default = 14 * DAY, min = 1, max = 400 * DAY,
+      text = "until it expires; saving it again begins anew" },
+   secure = { type = "boolean", default = true, text = "over TLS only" },
+   http_only = { type = "boolean", default = true, text = "not for scripts of the page" },
+   same_site = { type = "string", default = "lax", check = one_of(SAME_SITE),
+      text = "requests of other sites: \"strict\", \"lax\" or \"none\"" },
+})
+
+local function header_list(list)
+   for _, name in ipairs(list) do
+      if not is_token(name) then return ("must hold header names, got %q"):format(name) end
+   end
+end
+
+limits.cors = {
+   origins = { type = "list", check = origin.check, text = 'whose pages may; by default all' },
+   methods = { type = "list", check = header_list, text = "which methods" },
+   headers = { type = "list", check = header_list,
+      text = "which request fields; by default those that are asked for" },
+   expose = { type = "list", check = header_list,
+      text = "which fields of answers scripts may read" },
+   credentials = { type = "boolean", default = false, text = "with cookies and passwords" },
+   max_age = { type = "number", unit = "seconds", default = 600, min = 0, max = DAY,
+      text = "how long a browser need not ask again" },
 }
 
 limits.events = {

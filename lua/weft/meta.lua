@@ -155,6 +155,54 @@ function weft.reconnect(url, opts) end
 ---@return weft.app
 function weft.app(opts) end
 
+--- For the option `authorize` of routes: asks for user and password (RFC 7617); who has none that
+--- are good gets 401.
+---@param check fun(user: string, password: string, req: weft.request): any what it returns, unless `nil` or `false`, lets the client in. `weft.compare` compares passwords in constant time
+---@param realm? string shown by browsers, default "weft"
+---@return fun(req: weft.request): any
+function weft.basic(check, realm) end
+
+--- The same for bearer tokens (RFC 6750), from `Authorization: Bearer`.
+---@param check fun(token: string, req: weft.request): any
+---@param realm? string default "weft"
+---@return fun(req: weft.request): any
+function weft.bearer(check, realm) end
+
+--- Are both strings the same? The time it takes tells nothing but their lengths.
+---@param a string
+---@param b string
+---@return boolean
+function weft.compare(a, b) end
+
+--- The value of a Set-Cookie field (RFC 6265): `return 200, { ["set-cookie"] = weft.cookie("a", "1") }`,
+--- or `req:set_header("set-cookie", weft.cookie("a", "1"))`. Raises for names, values and attributes that
+--- browsers would misread or drop: characters, more than 4096 bytes, the prefixes `__Host-` and
+--- `__Secure-` without what they need, `same_site = "none"` without `secure`.
+---@param name string
+---@param value string what is no cookie value (spaces, quotes, commas, semicolons, backslashes, bytes above 126) has to be encoded first
+---@param attributes? weft.CookieOptions
+---@return string
+function weft.cookie(name, value, attributes) end
+
+--- Sessions in signed cookies (HMAC-SHA256). The browser keeps the data: it can read them, and
+--- cannot change them; a session cannot be taken back before it expires.
+---@param opts weft.SessionOptions
+---@return weft.session
+function weft.session(opts) end
+
+--- What a handler returns to send a browser elsewhere.
+---@param location string a URL or a path, percent-encoded; anything but ASCII without spaces raises
+---@param status? integer default 302; 301, 303, 307, 308
+---@return integer status, table headers
+function weft.redirect(location, status) end
+
+--- What a handler returns to answer with JSON, by lua-cjson.
+---@param value any raises for what JSON cannot say
+---@param status? integer default 200
+---@param headers? table more fields
+---@return integer status, table headers, string body
+function weft.json(value, status, headers) end
+
 --- Limits of one WebSocket connection, on either end.
 ---@class weft.ConnectionOptions
 ---@field max_message? integer bytes, default 1048576, 1 to 1073741824: the biggest message taken, checked before memory is taken for it; 1009 above
@@ -226,8 +274,38 @@ function weft.app(opts) end
 --- Options of `app:websocket`; each may differ from the app's.
 ---@class weft.WebsocketOptions: weft.ConnectionOptions, weft.HandshakeOptions
 
+--- Options of `weft.cookie`.
+---@class weft.CookieOptions
+---@field path? string the paths that get it back: this one and all below it; by default those beside the request's
+---@field domain? string this host and all below it get it back; by default only the one that set it
+---@field max_age? number seconds, 0 to 34560000: how long it is kept, whole seconds; 0 has it forgotten; by default until the browser ends
+---@field secure? boolean it is sent over TLS only
+---@field http_only? boolean the page's scripts do not see it
+---@field same_site? "strict"|"lax"|"none" whether requests that other sites cause have it
+
+--- Options of `weft.session`.
+---@class weft.SessionOptions
+---@field keys? string[] needed; secrets of 32 random bytes or more. The first signs, all are good: to change it, put a new one in front and drop the old one after `max_age`
+---@field name? string default session: the cookie's name, which is signed, too; "__Host-session" binds it to this host
+---@field path? string default /: the paths that get it back
+---@field domain? string this host and all below it get it back; by default only the one that set it
+---@field max_age? number seconds, default 1209600, 1 to 34560000: until it expires, counted from `save`; it is part of what is signed
+---@field secure? boolean default true: it is sent over TLS only (and to localhost)
+---@field http_only? boolean default true: the page's scripts do not see it
+---@field same_site? "strict"|"lax"|"none" default lax: whether requests that other sites cause have it
+
+--- Options of `app:cors`.
+---@class weft.CorsOptions
+---@field origins? string[] as of `app:websocket`; by default all ("*")
+---@field methods? string[] by default GET, HEAD, POST, PUT, PATCH, DELETE
+---@field headers? string[] which request fields pages may set; by default those that are asked for
+---@field expose? string[] which fields of answers scripts may read beside the harmless ones
+---@field credentials? boolean default false: requests may come with cookies and passwords; not for the origin "*"
+---@field max_age? number seconds, default 600, 0 to 86400: how long a browser need not ask again
+
 --- Options of `app:get` and its like.
 ---@class weft.RouteOptions
+---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the request in and is `req.user`; `nil, status, headers, body` refuses it, with 403 when there is no status
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `app:events`.
@@ -938,6 +1016,7 @@ function ws:publish(topic, message, kind, opts) end
 ---@field query string? what follows "?", percent-encoded
 ---@field version "1.1"|"1.0"
 ---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "
+---@field user any what the route's `authorize` returned
 ---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
 ---@field remote string the peer's IP address; "unix:" over a unix socket
 ---@field remote_port integer the peer's port
@@ -987,6 +1066,71 @@ function request:args() end
 ---@return string? message
 ---@return weft.Code? code "too_big", "timeout", "protocol", "closed"
 function request:body(max) end
+
+--- A form's fields, decoded: `application/x-www-form-urlencoded`, or `multipart/form-data` (RFC
+--- 7578), of which the list says more. All of it is in memory, within `max_body`. A handler that
+--- raises after this failed, as `assert(req:form())` does, is answered by 415, 413, 408 or 400.
+---@param max? number bytes, instead of the option `max_body`
+---@return table<string, string>? fields name -> its first value, or a file's content
+---@return { name: string, value: string, filename: string?, type: string? }[]|string list all of them in order, 1000 at most; a file's name is without directories, and is what the client says; or the message
+---@return weft.Code? code as of `body`
+function request:form(max) end
+
+--- A body of `application/json` (or `application/*+json`), decoded by lua-cjson; `null` is `cjson.null`.
+--- It must be UTF-8 and no deeper than 100. A handler that raises after this failed, as
+--- `assert(req:json())` does, is answered by 415, 413, 408 or 400.
+---@param max? number bytes, instead of the option `max_body`
+---@return any value
+---@return string? message
+---@return weft.Code? code as of `body`
+function request:json(max) end
+
+--- The cookies that came, 100 at most; the first of a name.
+---@return table<string, string>
+function request:cookies() end
+
+--- One of them.
+---@param name string
+---@return string? value
+function request:cookie(name) end
+
+--- User and password of basic authentication (RFC 7617), unchecked.
+---@return string? user nil when there are none, or they are malformed
+---@return string? password
+function request:basic() end
+
+--- The token of `Authorization: Bearer` (RFC 6750), unchecked.
+---@return string? token
+function request:bearer() end
+
+--- A field of the answer, from wherever the request is at hand (hooks of `app:before`, `authorize`). The
+--- handler's own field of that name goes before it; Set-Cookie, Vary and Link add up.
+---@param name string
+---@param value string|number CR, LF and NUL raise
+function request:set_header(name, value) end
+
+--- A session: data of one browser, kept in its cookie.
+---@class weft.session
+local session = {}
+
+--- The data that came with the request. In handlers of HTTP, and in `authorize` of WebSockets.
+---@param req weft.request
+---@return table data your own copy; empty when there is no cookie, or one that is expired, tampered with or not ours
+---@return boolean known whether there was a good one
+function session:read(req) end
+
+--- Sets the cookie in the answer to that request; the time until it expires begins anew.
+---@param req weft.request
+---@param data table what JSON can say; raises otherwise
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "too_big" when it is more than 3800 bytes as a cookie
+function session:save(req, data) end
+
+--- Has the browser forget it.
+---@param req weft.request
+---@return true
+function session:clear(req) end
 
 --- The HTTP client (RFC 9110, RFC 9112). Connections are kept and used again, as long as they
 --- are clean; a request that can be asked twice is asked again when a kept one turns out dead.
@@ -1156,12 +1300,34 @@ function app:post(pattern, handler, opts) end
 ---@return weft.app self
 function app:put(pattern, handler, opts) end
 
+--- Answers PATCH.
+---@param pattern string
+---@param handler fun(req: weft.request): integer, table?, string|function|nil
+---@param opts? weft.RouteOptions
+---@return weft.app self
+function app:patch(pattern, handler, opts) end
+
 --- Answers DELETE.
 ---@param pattern string
 ---@param handler fun(req: weft.request): integer, table?, string|function|nil
 ---@param opts? weft.RouteOptions
 ---@return weft.app self
 function app:delete(pattern, handler, opts) end
+
+--- Has a function called before the route of every request, also of those for a WebSocket, a file
+--- or nothing at all; in the order they were added. What it returns is the answer, and nothing is
+--- asked behind it; without a status the request goes on.
+---@param f fun(req: weft.request): integer?, table?, string|function|nil may wait, and use `req:set_header`
+---@param path? string for this path and all below it only
+---@return weft.app self
+function app:before(f, path) end
+
+--- Lets pages of other sites use this server (CORS): answers preflights, and marks answers. WebSockets
+--- have their own option `origins`. May be called several times for different paths.
+---@param opts? weft.CorsOptions
+---@param path? string for this path and all below it only
+---@return weft.app self
+function app:cors(opts, path) end
 
 --- Answers GET with Server-Sent Events (WHATWG HTML 9.2), as a browser's `EventSource` reads them.
 --- The handler's return ends the stream, and the client comes back after a while; so does its error.

@@ -76,7 +76,8 @@ local function check_value(value, rule)
    local kind = kind_of(value, rule.type)
    local numeric = kind == "number" or kind == "integer"
    if not kind or (numeric and not in_range(value, rule)) then
-      return nil, ("must be %s, got %s"):format(wanted(rule), given(value))
+      return nil, ("must be %s, got %s"):format(wanted(rule),
+         rule.secret and "a " .. type(value) or given(value))
    end
    if kind == "integer" then value = math.tointeger(value) end
    local why = rule.check and rule.check(value)
@@ -85,7 +86,7 @@ local function check_value(value, rule)
 end
 
 --- Checks `opts` against `rules` and returns a new table with defaults filled in.
--- rules: name -> { type=, default=, min=, max=, unit=, text=, check= }
+-- rules: name -> { type=, default=, min=, max=, unit=, text=, check=, secret= }
 -- where: the function's name in messages; level: as for error(), seen from the
 -- caller of check (default 2: whoever called that function); base: a table
 -- whose values are the defaults instead (an app's, for its routes).

@@ -3,7 +3,6 @@
 
 local body_reader = require "weft.body"
 local core = require "weft.core"
-local form = require "weft.form"
 local options = require "weft.options"
 
 local request = {}
@@ -91,21 +90,6 @@ function request.drain(req)
    return read_all(req, DRAIN) ~= nil
 end
 
---- req:args() -> the query's fields (name -> its first value), list | nil, message, code
-local function args_of(req)
-   local fields, list = form.decode(req.query or "")
-   if fields then return fields, list end
-   return request.fail(req, 400, list .. " in the query", "protocol")
-end
-
---- req:arg(name) -> that field's first value, or nil
-local function arg_of(req, name)
-   local fields = req.parsed_query or form.decode(req.query or "") or {}
-   req.parsed_query = fields
-   return fields[name]
-end
-
-local methods = core.methods.request
-methods.body, methods.args, methods.arg = body_of, args_of, arg_of
+core.methods.request.body = body_of
 
 return request

@@ -103,6 +103,68 @@ local function is_source(body)
    return getmetatable(body) == source
 end
 
+--- req:set_header(name, value): a field of the answer, whoever makes it: the handler's own
+-- of that name goes before it, except those that are lists. Raises on misuse.
+function response.set_header(request, name, value)
+   local ok, why = pcall(function()
+      if type(name) ~= "string" or not limits.is_token(name) then
+         misuse("header %q: not a header name", tostring(name))
+      end
+      if reserved[name:lower()] or name:lower() == "content-length" then
+         misuse("header %q: weft sets it itself", name)
+      end
+      value = check_value(name, value)
+   end)
+   if not ok then error("req:set_header: " .. why, 2) end
+   local list = request.answer_fields or {}
+   request.answer_fields = list
+   list[#list + 1] = { name:lower(), value }
+end
+
+local LISTS = { ["set-cookie"] = true, vary = true, link = true }
+
+-- What set_header left, by name: the last value, or all of a list.
+local function gather(more)
+   local fields = {}
+   for _, field in ipairs(more) do
+      local name, value = field[1], field[2]
+      if LISTS[name] then
+         fields[name] = fields[name] or {}
+         table.insert(fields[name], value)
+      else
+         fields[name] = value
+      end
+   end
+   return fields
+end
+
+local function append(list, own)
+   for _, value in ipairs(type(own) == "table" and own or { own }) do list[#list + 1] = value end
+   return list
+end
+
+--- What set_header left for the answer 101, as lines; nil when there is nothing.
+function response.more_lines(request)
+   local more = request.answer_fields
+   if not more then return nil end
+   local lines = {}
+   for name, value in pairs(gather(more)) do add_field(lines, name, value) end
+   lines[#lines + 1] = ""
+   return concat(lines, "\r\n")
+end
+
+-- The handler's fields and those of set_header.
+local function merge(headers, more)
+   local all = gather(more)
+   for name, value in pairs(headers) do
+      local lower = type(name) == "string" and name:lower() or name
+      if LISTS[lower] then value = append(all[lower] or {}, value) end
+      if lower ~= name then all[lower] = nil end
+      all[name] = value
+   end
+   return all
+end
+
 local function check_answer(status, headers, body)
    if math.type(status) ~= "integer" or status < 200 or status > 599 then
       misuse("a handler must return a status from 200 to 599 first "
@@ -178,7 +240,9 @@ function response.plan(request, keep, status, headers, body)
    if is_source(body) and body.final then keep = false end
    local plan = { status = status, body = body, keep = keep,
       version = request and request.version or "1.1" }
-   plan.head = head_of(plan, headers or {})
+   headers = headers or {}
+   local more = request and request.answer_fields
+   plan.head = head_of(plan, more and merge(headers, more) or headers)
    if request and request.method == "HEAD" then plan.body = nil end
    return plan
 end

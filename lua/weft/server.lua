@@ -3,7 +3,9 @@
 -- handler runs as a fresh task and this one ends: its coroutine has grown during
 -- the handshake, and would not shrink while the WebSocket idles.
 
+local before = require "weft.before"
 local core = require "weft.core"
+require "weft.content" -- the methods of requests
 local events = require "weft.events"
 local framing = require "weft.request"
 local response = require "weft.response"
@@ -93,14 +95,30 @@ local function wants_to_stay(request)
    return request.version ~= "1.0" or request:has_token("connection", "keep-alive")
 end
 
+-- What a route's authorize says first: nil, or the answer.
+local function admission(route, request)
+   local ok, data, headers, body = upgrade.authorize(route, request)
+   if not ok then return data, headers, body end
+   request.user = data
+end
+
+-- What the app's hooks say first, the routes' conditions, the handlers.
+local function handle(app, request, path, route, methods)
+   if app.hooks[1] then
+      local status, headers, body = before.run(app, request, path)
+      if status ~= nil then return status, headers, body end
+   end
+   if not route then return fall_back(app, request, path, methods) end
+   if route.authorize then
+      local status, headers, body = admission(route, request)
+      if status ~= nil then return status, headers, body end
+   end
+   return route.handler(request)
+end
+
 -- Runs the handler and makes its answer ready to be sent; under guarded().
 local function produce(app, request, path, route, methods)
-   local status, headers, body
-   if route then
-      status, headers, body = route.handler(request)
-   else
-      status, headers, body = fall_back(app, request, path, methods)
-   end
+   local status, headers, body = handle(app, request, path, route, methods)
    local keep = not app.closed and status ~= 426 and wants_to_stay(request)
       and framing.can_drain(request)
    return response.plan(request, keep, status, headers, body)
@@ -133,8 +151,14 @@ local function exchange(app, stream, request, path)
    return response.send(stream, plan) and framing.drain(request)
 end
 
--- Under guarded(): the refusal's headers may be the user's.
-local function decide(route, request)
+-- Under guarded(): the refusal's headers may be the user's, and so are the hooks.
+local function decide(app, route, request, path)
+   if app.hooks[1] then
+      local status, headers, body = before.run(app, request, path)
+      if status ~= nil then
+         return nil, response.plan(request, false, status, headers, body)
+      end
+   end
    local protocol, status, headers, body = upgrade.decide(route, request)
    if protocol ~= nil then return protocol, status end
    return nil, response.plan(request, false, status, headers, body)
@@ -169,15 +193,15 @@ local function start_handler(worker, handler, ws)
 end
 
 -- False: the connection is no longer this task's.
-local function open_websocket(worker, request, route, params)
+local function open_websocket(worker, request, path, route, params)
    local app, stream = worker.app, worker.stream
    if params then request.params = params end
    local ok, protocol, data
-   if route.authorize or route.protocols then
-      ok, protocol, data = guarded(decide, route, request)
-      if not ok then return answer_500(stream, request, protocol) end
+   if route.authorize or route.protocols or app.hooks[1] then
+      ok, protocol, data = guarded(decide, app, route, request, path)
+      if not ok then return answer_failure(stream, request, protocol) end
    else -- there is no code of the user's that could raise
-      protocol, data = decide(route, request)
+      protocol, data = decide(app, route, request, path)
    end
    if protocol == nil then
       app.refused = app.refused + 1
@@ -185,7 +209,8 @@ local function open_websocket(worker, request, route, params)
    elseif app.closed then
       return response.refuse(stream, request, 503, nil, "the server is closing")
    end
-   local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil)
+   local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil,
+      response.more_lines(request))
    if not ws then return false end
    if data ~= nil then ws.data = data end
    worker.stream = nil
@@ -218,7 +243,7 @@ local function answer(worker, request)
       return response.refuse(stream, request, 400, nil, "a malformed request target")
    elseif request:has_token("upgrade", "websocket") then
       local route, params = app.router:match(WEBSOCKET, path)
-      if route then return open_websocket(worker, request, route, params) end
+      if route then return open_websocket(worker, request, path, route, params) end
    end
    if not host_is_valid(request) then
       return response.refuse(stream, request, 400, nil, "one Host header field is needed")

@@ -188,27 +188,9 @@ function url.follow(base, location)
    return parts, url.show(text)
 end
 
-local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
--- RFC 4648 4
-local function base64(s)
-   local out = {}
-   for i = 1, #s, 3 do
-      local a, b, c = s:byte(i, i + 2)
-      local bits = a << 16 | (b or 0) << 8 | (c or 0)
-      for k = 0, 3 do
-         local index = (bits >> (18 - 6 * k) & 63) + 1
-         out[#out + 1] = alphabet:sub(index, index)
-      end
-   end
-   local padding = -#s % 3
-   for k = 1, padding do out[#out + 1 - k] = "=" end
-   return table.concat(out)
-end
-
 --- The Authorization field's value that the URL's user and password make (RFC 7617), or nil.
 function url.basic(parts)
-   return parts.credentials and "Basic " .. base64(parts.credentials)
+   return parts.credentials and "Basic " .. core.base64(parts.credentials)
 end
 
 return url

@@ -1,7 +1,8 @@
 /*
- * system: the small functions of the module: clock, URLs, files, comparison.
+ * system: the small functions of the module: clock, URLs, files, comparison, HMAC.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,61 @@ static int l_compare(lua_State *L)
     return 1;
 }
 
+/* random(n) -> n bytes that nobody can guess */
+static int l_random(lua_State *L)
+{
+    char bytes[64];
+    lua_Integer n = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, n >= 1 && n <= (lua_Integer)sizeof bytes, 1, "1 to 64 bytes");
+    if (!wf_random(bytes, (size_t)n))
+        return luaL_error(L, "weft: OpenSSL has no random bytes");
+    lua_pushlstring(L, bytes, (size_t)n);
+    return 1;
+}
+
+/* hmac(key, data) -> HMAC-SHA256, 32 bytes */
+static int l_hmac(lua_State *L)
+{
+    size_t nkey, n;
+    const char *key = luaL_checklstring(L, 1, &nkey), *data = luaL_checklstring(L, 2, &n);
+    uint8_t mac[32];
+    luaL_argcheck(L, nkey <= INT_MAX, 1, "too long");
+    if (!wf_hmac_sha256(key, nkey, data, n, mac))
+        return luaL_error(L, "weft: OpenSSL refuses HMAC with SHA-256");
+    lua_pushlstring(L, (char *)mac, sizeof mac);
+    return 1;
+}
+
+/* What one call of base64 takes; heads and cookies are far shorter. */
+enum { BASE64_MOST = 1 << 24 };
+
+static int l_base64(lua_State *L)
+{
+    size_t n;
+    const char *bytes = luaL_checklstring(L, 1, &n);
+    luaL_argcheck(L, n <= BASE64_MOST, 1, "too long");
+    luaL_Buffer b;
+    size_t made = (n + 2) / 3 * 4;
+    wf_base64(bytes, n, luaL_buffinitsize(L, &b, made + 1));
+    luaL_pushresultsize(&b, made);
+    return 1;
+}
+
+/* base64_decode(text) -> bytes, or nil when it is not canonical base64 with its padding
+ */
+static int l_base64_decode(lua_State *L)
+{
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+    luaL_argcheck(L, n <= BASE64_MOST, 1, "too long");
+    luaL_Buffer b;
+    long made = wf_unbase64(text, n, (uint8_t *)luaL_buffinitsize(L, &b, n + 4));
+    if (made < 0)
+        return lua_pushnil(L), 1;
+    luaL_pushresultsize(&b, (size_t)made);
+    return 1;
+}
+
 static int l_stat(lua_State *L)
 {
     struct stat st;
@@ -180,6 +236,10 @@ static const luaL_Reg functions[] = {
     { "parse_address", l_parse_address },
     { "ip_bytes", l_ip_bytes },
     { "compare", l_compare },
+    { "random", l_random },
+    { "hmac", l_hmac },
+    { "base64", l_base64 },
+    { "base64_decode", l_base64_decode },
     { "stat", l_stat },
     { "realpath", l_realpath },
     { NULL, NULL },

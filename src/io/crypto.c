@@ -3,9 +3,14 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <pthread.h>
+#include <string.h>
+
+#define WF_BASE64_DIGITS                                                                 \
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 bool wf_random(void *bytes, size_t n)
 {
@@ -26,6 +31,39 @@ void wf_sha1(const void *bytes, size_t n, uint8_t digest[20])
     pthread_once(&once, fetch_sha1);
     if (!sha1 || EVP_Digest(bytes, n, digest, NULL, sha1, NULL) != 1)
         SHA1(bytes, n, digest);
+}
+
+bool wf_hmac_sha256(const void *key, size_t nkey, const void *bytes, size_t n,
+                    uint8_t mac[32])
+{
+    return HMAC(EVP_sha256(), key, (int)nkey, bytes, n, mac, NULL) != NULL;
+}
+
+void wf_base64(const void *bytes, size_t n, char *out)
+{
+    EVP_EncodeBlock((uint8_t *)out, bytes, (int)n);
+}
+
+/* OpenSSL's lets spaces stand around it, and bits in the last digit (RFC 4648 3.5). */
+static bool is_canonical(const char *text, size_t n, const uint8_t *last, size_t nlast)
+{
+    char again[5];
+    wf_base64(last, nlast, again);
+    return memcmp(again, text + n - 4, 4) == 0;
+}
+
+long wf_unbase64(const char *text, size_t n, uint8_t *out)
+{
+    if (n == 0)
+        return 0;
+    size_t pad = n % 4 == 0 ? (text[n - 1] == '=') + (text[n - 2] == '=') : 0;
+    if (n % 4 != 0 || strspn(text, WF_BASE64_DIGITS) != n - pad)
+        return -1;
+    int made = EVP_DecodeBlock(out, (const uint8_t *)text, (int)n);
+    if (made < 0)
+        return -1;
+    size_t nlast = 3 - pad;
+    return is_canonical(text, n, out + made - 3, nlast) ? made - (long)pad : -1;
 }
 
 bool wf_equal(const void *a, const void *b, size_t n)
