@@ -1,6 +1,7 @@
 -- Every example: short, starts, does its job, ends at Ctrl-C. The pages are browser_spec.lua's.
 
 local weft = require "weft"
+local daemon = require "spec.daemon"
 local json = require "cjson"
 local process = require "spec.process"
 
@@ -347,9 +348,7 @@ end)
 
 describe("redis.lua", function()
    it("joins the chats of two processes", function()
-      local listener = assert(weft.listen "127.0.0.1:0")
-      local _, redis_port = listener:getsockname()
-      listener:close()
+      local redis_port = daemon.free_port()
       local redis = process.start({ "redis-server", "--port", redis_port, "--save", "", "--bind",
          "127.0.0.1" }, { foreign = true })
       redis:wait_for "Ready to accept connections"

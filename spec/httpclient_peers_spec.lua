@@ -3,6 +3,7 @@
 
 local lfs = require "lfs"
 local weft = require "weft"
+local daemon = require "spec.daemon"
 local certificates = require "spec.certificates"
 local process = require "spec.process"
 local server = require "spec.helper_server"
@@ -16,13 +17,6 @@ local function run(f)
       f()
       http.close_idle()
    end, SOON)
-end
-
-local function free_port()
-   local listener = assert(weft.listen "127.0.0.1:0")
-   local _, port = listener:getsockname()
-   listener:close()
-   return port
 end
 
 local function await(port)
@@ -98,7 +92,7 @@ http {
 ]]
 
    setup(function()
-      ports = { PLAIN = free_port(), SECURE = free_port() }
+      ports = { PLAIN = daemon.free_port(), SECURE = daemon.free_port() }
       backend = process.start(process.script("spec/scripts/http_backend.lua"), { limit = 400 })
       app_port = backend:wait_for "^port (%d+)"
       local words = { DIR = dir, WEFT = app_port, CERT = certificates.path "good.pem",
@@ -226,7 +220,7 @@ end)
 
 describe("python3's http.server", function()
    it("serves files and folders by HTTP/1.0", function()
-      local port = free_port()
+      local port = daemon.free_port()
       local python = process.start({ "python3", "-m", "http.server", "--bind", "127.0.0.1",
          "-d", dir, port }, { foreign = true })
       await(port)

@@ -4,6 +4,7 @@
 local lfs = require "lfs"
 local process = require "spec.process"
 local weft = require "weft"
+local daemon = require "spec.daemon"
 local socket = require "weft.socket"
 
 local hostile = os.getenv "WEFT_HOSTILE_GC" ~= nil
@@ -158,13 +159,6 @@ end)
 describe("LuaSocket's drivers on weft", function()
    local dir, services, ports = nil, {}, {}
 
-   local function free_port()
-      local listener = assert(weft.listen "127.0.0.1:0")
-      local _, port = listener:getsockname()
-      listener:close()
-      return port
-   end
-
    -- Waits until it takes connections; its own words may be hidden by buffers.
    local function start(name, argv)
       services[name] = process.start(argv, { foreign = true, limit = 400 })
@@ -183,7 +177,9 @@ describe("LuaSocket's drivers on weft", function()
       assert(lfs.mkdir(dir))
       local page <close> = assert(io.open(dir .. "/page.txt", "w"))
       page:write "a page"
-      for _, name in ipairs { "redis", "http", "smtp", "ftp" } do ports[name] = free_port() end
+      for _, name in ipairs { "redis", "http", "smtp", "ftp" } do
+         ports[name] = daemon.free_port()
+      end
       local python = "/usr/bin/python3"
       start("redis", { "redis-server", "--port", ports.redis, "--save", "", "--bind", "127.0.0.1",
          "--dir", dir })

@@ -1,4 +1,5 @@
 local weft = require "weft"
+local daemon = require "spec.daemon"
 local server = require "spec.helper_server"
 
 local run, keep = server.run, server.keep
@@ -23,11 +24,6 @@ local function echo_once(listener)
 end
 
 -- A port of this machine where nobody listens.
-local function free_port()
-   local listener <close> = assert(weft.listen "127.0.0.1:0")
-   return port_of(listener)
-end
-
 local function expect_failure(code, pattern, ...)
    local result, message, got = ...
    assert.is_nil(result)
@@ -106,7 +102,7 @@ describe("weft.listen and weft.dial", function()
 
    it("say when nobody listens, and where", function()
       run(function()
-         local port = free_port()
+         local port = daemon.free_port()
          expect_failure("refused", "weft.dial: cannot connect to 127.0.0.1:" .. port
             .. ": 127.0.0.1:" .. port .. " %(", weft.dial("127.0.0.1:" .. port))
       end)
@@ -200,7 +196,7 @@ describe("a socket of weft.tcp", function()
 
    it("says what it tried when it cannot connect", function()
       run(function()
-         local port = free_port()
+         local port = daemon.free_port()
          local socket <close> = weft.tcp()
          expect_failure("refused", "tcp:connect: cannot connect to 127.0.0.1:" .. port,
             socket:connect("127.0.0.1", port))

@@ -3,6 +3,7 @@
 -- talks to the last server, "script" stands alone. Port 8080 becomes a free one.
 
 local weft = require "weft"
+local daemon = require "spec.daemon"
 
 local LUA = os.getenv "LUA" or "lua5.4"
 
@@ -14,13 +15,6 @@ local function snippets()
       list[#list + 1] = { how = how, code = code, number = #list + 1 }
    end
    return list, select(2, text:gsub("```lua\n", ""))
-end
-
-local function free_port()
-   local socket <close> = weft.tcp()
-   assert(socket:bind("127.0.0.1", 0))
-   local _, port = socket:getsockname()
-   return port
 end
 
 local function expected(code)
@@ -79,9 +73,9 @@ describe("README.md", function()
    for _, snippet in ipairs(list) do
       it(("has a %s that runs, snippet %d"):format(snippet.how, snippet.number), function()
          if snippet.how == "server" then
-            port = free_port()
+            port = daemon.free_port()
          end
-         local path = write(snippet, port or free_port())
+         local path = write(snippet, port or daemon.free_port())
          if snippet.how == "server" then
             server = start(path)
             wait_for(port)

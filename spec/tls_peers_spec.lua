@@ -3,6 +3,7 @@
 -- peers_spec.lua.
 
 local weft = require "weft"
+local daemon = require "spec.daemon"
 local certificates = require "spec.certificates"
 local process = require "spec.process"
 local raw = require "spec.raw"
@@ -286,16 +287,11 @@ weft.run()
       return P(name)
    end
 
-   local function free_port()
-      local listener <close> = assert(weft.listen "127.0.0.1:0")
-      return (select(2, listener:getsockname()))
-   end
-
    lazy_setup(function()
       weft_child = process.start(process.script(write("echo.lua", ECHO), P "good.pem",
          P "good.key"), { limit = PATIENCE })
       local plain, secure = weft_child:wait_for "^ports (%d+) (%d+)"
-      ports = { PLAIN = plain, SECURE = secure, IN = free_port() }
+      ports = { PLAIN = plain, SECURE = secure, IN = daemon.free_port() }
       local conf = CONF:gsub("%%(%u+)%%", function(name)
          return name == "DIR" and P "" or ports[name]
       end)
