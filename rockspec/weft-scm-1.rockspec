@@ -76,6 +76,7 @@ build = {
             "src/io/idle.c",
             "src/io/listener.c",
             "src/io/loop.c",
+            "src/io/pending.c",
             "src/io/publish.c",
             "src/io/resolve.c",
             "src/io/signal.c",

@@ -992,8 +992,9 @@ function ws:subscribe(topic, opts) end
 ---@return boolean subscribed whether it was
 function ws:unsubscribe(topic) end
 
---- The names and patterns it is subscribed to, as they are now: changes meanwhile do no harm.
----@return fun(): string?
+--- The names and patterns it is subscribed to, and how many messages were dropped of each, as
+--- they are now: changes meanwhile do no harm.
+---@return fun(): string?, integer?
 function ws:subscriptions() end
 
 --- Sends a message to everyone on a topic but itself. See `weft.app:publish`. Asks the topic's
@@ -1398,14 +1399,16 @@ function app:subscribe(topic, opts) end
 ---@return integer
 function app:subscribers(topic) end
 
---- The names and patterns that somebody has subscribed to, and how many each has, as they are now.
----@return fun(): string?, integer?
+--- The names and patterns that somebody has subscribed to, how many have, and how many messages
+--- were dropped for them, as they are now: changes meanwhile do no harm.
+---@return fun(): string?, integer?, integer?
 function app:topics() end
 
 --- Counts: `connections`, `websockets` and `streams` (of events) are open now; `accepted`, `requests`, `upgraded`,
 --- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
 --- `tls_failed`. `topics` and `subscriptions` are there now; `published` messages, `delivered`
---- ones (one for each subscriber) and `dropped` ones are since the start.
+--- ones (one for each subscriber) and `dropped` ones are since the start; `pending` ones, with
+--- `pending_bytes`, wait for subscribers who are slow.
 ---@return table<string, integer>
 function app:stats() end
 

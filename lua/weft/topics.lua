@@ -26,7 +26,7 @@ function topics.board(app)
    return { hub = core.hub(app, app.limits.max_topics_per_connection),
       rules = core.trie(), cache = {}, cached = 0, -- options by pattern; merged by name
       subscribe_hooks = {}, -- by pattern
-      exact = {}, patterns = core.trie(), -- listeners of this process
+      exact = {}, patterns = core.trie(), listeners = {}, -- those of this process
       listening = 0, serial = 0, published = 0, delivered = 0, dropped = 0 }
 end
 
@@ -91,12 +91,28 @@ local function set_options(app, pattern, opts)
    return app
 end
 
+local POLICY = { disconnect = 0, drop_oldest = 1, drop_newest = 2, latest = 3 }
+
+-- How messages wait for who is slow, as the hub takes it; nil: in the connection's output,
+-- up to its hard_mark.
+local function queue_of(rules)
+   local policy = rules.policy or "disconnect"
+   local bytes, messages = rules.max_pending, rules.max_pending_messages
+   if policy == "disconnect" then
+      if not bytes and not messages then return nil end
+      bytes, messages = bytes or math.maxinteger, messages or math.maxinteger
+   end
+   return { policy = POLICY[policy], bytes = bytes or DEFAULT_PENDING,
+      messages = messages or DEFAULT_MESSAGES, notice = rules.notice or false }
+end
+
 -- Each option is that of the most specific pattern which gives it.
 local function merge(list)
    local merged = {}
    for i = #list, 1, -1 do
       for name, value in pairs(list[i]) do merged[name] = value end
    end
+   merged.queue = queue_of(merged)
    return merged
 end
 
@@ -185,10 +201,6 @@ local function check_publish(message, kind, opts, where, level)
    return opts
 end
 
-local function compress_option(opts)
-   return opts.compress ~= nil and { compress = opts.compress } or nil
-end
-
 -- To the listeners of a list: they may come and go meanwhile.
 local function tell(board, list, message, info, entry)
    local n, serial = 0, board.serial
@@ -221,13 +233,23 @@ local function append(app, rules, topic, entry, opts)
    return app.histories:append(topic, rules.history, entry, core.now())
 end
 
+-- To the hub's subscribers of one form: n | nil, message, code.
+local function fan_out(board, rules, topic, message, kind, opts, form)
+   local queue = rules and rules.queue
+   local compress = opts.compress ~= nil and { compress = opts.compress } or nil
+   if not queue then
+      return board.hub:publish(topic, message, kind, compress, form, opts.except)
+   end
+   return board.hub:publish(topic, message, kind, compress, form, opts.except, queue.policy,
+      queue.bytes, queue.messages, queue.notice, opts.key)
+end
+
 -- Weft.1's connections and this process' listeners.
-local function reach_others(app, topic, message, opts, entry, epoch, offset)
+local function reach_others(app, rules, topic, message, opts, entry, epoch, offset)
    local board, n = app.board, 0
    if topics.envelope and board.hub:reaches(topic, topics.ENVELOPE) then
       local text = topics.envelope(topic, entry, epoch, offset)
-      n = board.hub:publish(topic, text, "text", compress_option(opts), topics.ENVELOPE,
-         opts.except) or 0
+      n = fan_out(board, rules, topic, text, "text", opts, topics.ENVELOPE) or 0
    end
    if board.listening > 0 then
       local info = { topic = topic, kind = entry.kind, epoch = epoch, offset = offset,
@@ -246,13 +268,13 @@ function topics.send(app, topic, message, opts)
    if type(message) == "table" and topics.encode then
       message, kind = topics.encode(message), "json"
    end
-   local n, why, code = board.hub:publish(topic, message, kind == "json" and "text" or kind,
-      compress_option(opts), topics.RAW, opts.except)
+   local n, why, code = fan_out(board, rules, topic, message, kind == "json" and "text" or kind,
+      opts, topics.RAW)
    if not n then return nil, why, code end
    board.published = board.published + 1
    local entry = { text = message, kind = kind, event = opts.event }
    local epoch, offset = append(app, rules, topic, entry, opts)
-   return n + reach_others(app, topic, message, opts, entry, epoch, offset), epoch, offset
+   return n + reach_others(app, rules, topic, message, opts, entry, epoch, offset), epoch, offset
 end
 
 --- The same for callers in weft: a name from a peer must have been checked.
@@ -384,12 +406,12 @@ local function ws_unsubscribe(ws, topic)
    return core.topic_unsubscribe(ws, topic)
 end
 
---- ws:subscriptions() -> iterator of names; what changes meanwhile does not disturb it
+--- ws:subscriptions() -> iterator of (name, dropped); what changes meanwhile does not disturb it
 local function ws_subscriptions(ws)
    local list, i = core.topics_of(ws), 0
    return function()
-      i = i + 1
-      return list[i]
+      i = i + 2
+      return list[i - 1], list[i]
    end
 end
 
@@ -411,6 +433,7 @@ local function add_listener(board, listener)
    end
    list[#list + 1] = listener
    listener.list, listener.index = list, #list
+   board.listeners[listener] = true
    board.listening = board.listening + 1
 end
 
@@ -422,6 +445,7 @@ function handle:close()
    list[self.index], last.index = last, self.index
    list[#list] = nil
    self.list = nil
+   board.listeners[self] = nil
    board.listening = board.listening - 1
    if #list > 0 then return end
    if self.kind == "name" then board.exact[self.topic] = nil
@@ -489,16 +513,21 @@ end
 -- Of the hub's, and of those that only this process listens to.
 local function all_topics(app)
    local board = app.board
-   local list = board.hub:topics()
-   for topic, listeners in pairs(board.exact) do
-      list[topic] = (list[topic] or 0) + #listeners
+   local counts, dropped = board.hub:topics()
+   for listener in pairs(board.listeners) do
+      counts[listener.topic] = (counts[listener.topic] or 0) + 1
    end
-   return list
+   return counts, dropped
 end
 
---- app:topics() -> iterator of (name or pattern, subscribers)
+--- app:topics() -> iterator of (name or pattern, subscribers, dropped)
 local function each_topic(app)
-   return next, all_topics(app)
+   local counts, dropped = all_topics(app)
+   local topic, n
+   return function()
+      topic, n = next(counts, topic)
+      return topic, n, topic and (dropped[topic] or 0)
+   end
 end
 
 --- Fields of app:stats().
@@ -506,9 +535,10 @@ function topics.stats(app, stats)
    local board = app.board
    local hub = board.hub:stats()
    stats.topics, stats.published = hub.topics, board.published
+   stats.pending, stats.pending_bytes = hub.pending, hub.pending_bytes
    stats.subscriptions = hub.subscriptions + board.listening
    stats.delivered = hub.delivered + board.delivered
-   stats.dropped = board.dropped
+   stats.dropped = hub.dropped + board.dropped
    return stats
 end
 

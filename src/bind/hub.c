@@ -90,14 +90,16 @@ static int l_unsubscribe(lua_State *L)
     return 1;
 }
 
-/* topics_of(ws) -> list of names and patterns */
+/* topics_of(ws) -> list of names and patterns, each with how many were dropped */
 static int l_topics_of(lua_State *L)
 {
     const wf_ws *ws = member_arg(L, 1);
     lua_Integer i = 0;
-    lua_createtable(L, ws ? (int)ws->topics : 0, 0);
+    lua_createtable(L, ws ? 2 * (int)ws->topics : 0, 0);
     for (const wf_subscription *s = ws ? ws->subscriptions : NULL; s; s = s->next) {
         lua_pushlstring(L, s->topic->name, s->topic->len);
+        lua_rawseti(L, -2, ++i);
+        lua_pushinteger(L, s->dropped);
         lua_rawseti(L, -2, ++i);
     }
     return 1;
@@ -130,15 +132,40 @@ static int l_queue(lua_State *L)
 
 /* -- the hub --------------------------------------------------------------------- */
 
-/* publish(topic, message, kind, options, form, except) -> n | nil, message, code */
+/* A number from 1 on. [-0, +0, raises] */
+static size_t check_mark(lua_State *L, int arg)
+{
+    lua_Integer n = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, n >= 1, arg, "at least 1");
+    return (size_t)n;
+}
+
+/* Arguments 8 to 12, as topics.lua has compiled them. [-0, +0, raises] */
+static void check_policy(lua_State *L, wf_publication *p, wf_policy *policy)
+{
+    lua_Integer kind = luaL_checkinteger(L, 8);
+    luaL_argcheck(L, kind >= WF_DISCONNECT && kind <= WF_LATEST, 8, "a policy");
+    policy->kind = (wf_policy_kind)kind;
+    policy->max_bytes = check_mark(L, 9);
+    policy->max_messages = check_mark(L, 10);
+    policy->notice = lua_toboolean(L, 11);
+    p->key = luaL_optlstring(L, 12, "", &p->key_len);
+    p->policy = policy;
+}
+
+/* publish(topic, message, kind, options, form, except [, policy, max_pending,
+ * max_pending_messages, notice, key]) -> n | nil, message, code */
 static int hub_publish(lua_State *L)
 {
     wf_hub *hub = hub_of(L);
-    lua_settop(L, 7);
+    wf_policy policy;
+    lua_settop(L, 12);
     wf_publication p = { .form = check_form(L, 6) };
     p.topic = check_topic(L, 2, &p.n);
     if (!lua_isnil(L, 7))
         p.except = (wf_ws *)wf_object_arg(L, 7, WF_CLASS_WEBSOCKET);
+    if (!lua_isnil(L, 8))
+        check_policy(L, &p, &policy);
     wf_message m;
     if (!wf_message_arg(L, 3, &m))
         return 3;
@@ -171,18 +198,22 @@ static int hub_reaches(lua_State *L)
     return 1;
 }
 
-/* topics() -> a table: name or pattern -> how many */
+/* topics() -> name or pattern -> how many, and -> how many messages were dropped */
 static int hub_topics(lua_State *L)
 {
     const wf_hub *hub = hub_of(L);
     lua_newtable(L);
+    lua_newtable(L);
     for (size_t i = 0; i < hub->nbuckets; i++)
         for (const wf_topic *t = hub->buckets[i]; t; t = t->next) {
             lua_pushlstring(L, t->name, t->len);
+            lua_pushvalue(L, -1);
             lua_pushinteger(L, (lua_Integer)wf_topic_count(t));
+            lua_rawset(L, -5);
+            lua_pushinteger(L, (lua_Integer)t->dropped);
             lua_rawset(L, -3);
         }
-    return 1;
+    return 2;
 }
 
 /* [-0, +0, m] */
@@ -199,6 +230,9 @@ static int hub_stats(lua_State *L)
     set_count(L, "topics", hub->ntopics);
     set_count(L, "subscriptions", hub->subscriptions);
     set_count(L, "delivered", hub->delivered);
+    set_count(L, "dropped", hub->dropped);
+    set_count(L, "pending", hub->pending);
+    set_count(L, "pending_bytes", hub->pending_bytes);
     return 1;
 }
 

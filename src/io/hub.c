@@ -1,5 +1,5 @@
 /* hub: topics and who is on them. Publishing is in publish.c. See hub.h. */
-#include "io/hub.h"
+#include "io/pending.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 
 #define FIRST_BUCKETS 64
 #define FIRST_MEMBERS 4
+#define MEMBERS_MAX 0x7fffffffu /* of one form: as wf_subscription.index has it */
 
 /* -- names ------------------------------------------------------------------ */
 
@@ -119,7 +120,7 @@ static bool reserve_member(wf_members *m)
     if (m->count < m->cap)
         return true;
     uint32_t cap = m->cap ? m->cap * 2 : FIRST_MEMBERS;
-    wf_member *list = cap > m->cap ? realloc(m->list, cap * sizeof *list) : NULL;
+    wf_member *list = cap <= MEMBERS_MAX ? realloc(m->list, cap * sizeof *list) : NULL;
     if (!list)
         return false;
     m->list = list;
@@ -185,8 +186,8 @@ static bool add_member(wf_ws *ws, wf_topic *t, unsigned form)
         return false;
     sub->topic = t;
     sub->ws = ws;
-    sub->form = (uint8_t)form;
-    sub->index = m->count;
+    sub->form = form & 1;
+    sub->index = m->count & MEMBERS_MAX;
     m->list[m->count++] = (wf_member){ ws, sub };
     link_subscription(ws, sub);
     ws->hub->subscriptions++;
@@ -215,6 +216,7 @@ enum wf_error wf_hub_subscribe(wf_ws *ws, const char *name, size_t n, unsigned f
 
 static void remove_subscription(wf_ws *ws, wf_subscription *sub)
 {
+    wf_pending_free(sub);
     unlink_subscription(ws, sub);
     remove_member(ws->hub, sub);
     free(sub);

@@ -17,14 +17,17 @@
 WF_HIDDEN_BEGIN
 
 typedef struct wf_topic wf_topic;
+struct wf_pending;
 
 /* One connection on one topic; on the connection's list. */
 typedef struct wf_subscription {
     struct wf_subscription *next, *prev;
     wf_topic *topic;
     wf_ws *ws;
-    uint32_t index; /* in topic->members[form] */
-    uint8_t form;
+    struct wf_pending *pending; /* what waits for it, or NULL: pending.h */
+    uint32_t dropped;
+    uint32_t index : 31; /* in topic->members[form] */
+    uint32_t form : 1;
 } wf_subscription;
 
 typedef struct wf_member {
@@ -44,6 +47,7 @@ struct wf_topic {
     wf_topic *empty;   /* the next one to be dropped after it */
     wf_members members[WF_FORMS];
     uint64_t hash;
+    uint64_t dropped;
     uint8_t len;
     bool pattern;
     char name[];
@@ -60,7 +64,11 @@ typedef struct wf_hub {
     size_t connections; /* open ones */
     size_t subscriptions;
     size_t max_topics; /* of one connection */
-    uint64_t delivered;
+    uint64_t delivered, dropped;
+    size_t pending, pending_bytes; /* messages that wait for somebody */
+    uint64_t order;                /* of the last one */
+    struct wf_waiting **newest;    /* those of policy "latest", by subscription and key */
+    size_t newest_buckets, newest_count;
 } wf_hub;
 
 wf_hub *wf_hub_new(wf_loop *loop);
@@ -82,6 +90,22 @@ static inline size_t wf_topic_count(const wf_topic *t)
 /* Whether a publication would find any connection in that form. */
 bool wf_hub_reaches(wf_hub *hub, const char *name, size_t n, unsigned form);
 
+/* What happens to a subscriber that is too slow. */
+typedef enum wf_policy_kind {
+    WF_DISCONNECT,
+    WF_DROP_OLDEST,
+    WF_DROP_NEWEST,
+    WF_LATEST, /* what waits is replaced by what has the same key */
+} wf_policy_kind;
+
+/* With these marks messages wait outside of the connection's output (pending.h). */
+typedef struct wf_policy {
+    wf_policy_kind kind;
+    bool notice;         /* the subscriber is told what it missed */
+    size_t max_bytes;    /* that wait for one subscriber */
+    size_t max_messages; /* the same */
+} wf_policy;
+
 typedef struct wf_publication {
     const char *topic; /* a valid name */
     size_t n;
@@ -89,14 +113,19 @@ typedef struct wf_publication {
     size_t len;
     unsigned op; /* as of wf_ws_send; a text must be UTF-8 */
     unsigned form;
-    const wf_ws *except; /* gets nothing, or NULL */
+    const wf_ws *except;     /* gets nothing, or NULL */
+    const wf_policy *policy; /* NULL: the connection's hard mark ends it */
+    const char *key;         /* for WF_LATEST */
+    size_t key_len;
 } wf_publication;
 
-/* To all subscribers of the form; *reached: how many. WF_NOMEM. */
+/* To all subscribers of the form; *reached: how many have it, or will. WF_NOMEM. */
 enum wf_error wf_hub_publish(wf_hub *hub, const wf_publication *p, size_t *reached);
 /* Starts closing every connection; how many. */
 size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n);
 
+/* A whole frame without mask. NULL: no memory. */
+wf_blob *wf_hub_frame(unsigned b0, const void *data, size_t len);
 /* For publish.c: after it, topics that nobody is on any more go. */
 void wf_hub_drop_empties(wf_hub *hub);
 /* The topics that a name reaches, by ->matched, the most specific first; NULL: none. */

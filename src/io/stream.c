@@ -281,7 +281,7 @@ static void raw_timer(wf_stream *s)
     (void)s;
 }
 
-const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone };
+const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone, NULL };
 
 /* -- output ---------------------------------------------------------------- */
 
@@ -408,6 +408,8 @@ static void flushed(wf_stream *s)
     }
     if (s->writer && s->out.bytes <= s->low)
         wf_wake(&s->writer, WF_OK);
+    if (s->hungry && s->out.bytes <= s->low)
+        s->driver->drained(s);
     if (empty && s->half_closing)
         empty = half_close(s);
     if (empty && s->finish != WF_FINISH_NOT)

@@ -23,6 +23,8 @@ typedef struct wf_driver {
     /* The descriptor is closed; s->error says why. The stream is about to die
      * unless it has a handle. */
     void (*gone)(wf_stream *s);
+    /* Its output has drained to the low mark, and it is hungry. */
+    void (*drained)(wf_stream *s);
 } wf_driver;
 
 /*
@@ -78,6 +80,7 @@ struct wf_stream {
     bool half_closed : 1;  /* we send no more */
     bool half_closing : 1; /* ... as soon as the output has left */
     bool stepwise : 1;     /* its timeout is of each wait, not of each operation */
+    bool hungry : 1;       /* the driver keeps output back until there is room */
     bool stalled : 1;      /* blocked until the transport has received something */
     uint8_t finish;        /* wf_finish */
     enum wf_error error;   /* why the descriptor is gone */

@@ -488,7 +488,7 @@ static void handshake_gone(wf_stream *s)
     wf_wake(&s->writer, WF_OK);
 }
 
-static const wf_driver handshake_driver = { step, handshake_timer, handshake_gone };
+static const wf_driver handshake_driver = { step, handshake_timer, handshake_gone, NULL };
 
 /* A copy without the root's dot, which no certificate has. */
 static char *copy_name(const char *name)

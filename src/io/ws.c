@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/hub.h"
+#include "io/pending.h"
 
 /* Messages of one connection per turn, so that no peer starves the others. */
 #define TURN_MESSAGES 1024
@@ -130,6 +130,17 @@ static void fail(wf_ws *ws, unsigned code, const char *why)
 {
     wf_session_fail(&ws->session, code, why);
     session_done(ws);
+}
+
+void wf_ws_fail(wf_ws *ws, unsigned code, const char *why)
+{
+    fail(ws, code, why);
+}
+
+static void drained(wf_stream *s)
+{
+    if (s->upper)
+        wf_pending_feed(s->upper);
 }
 
 static void stream_gone(wf_stream *s)
@@ -410,6 +421,11 @@ bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed)
     wf_stream *s = ws->stream;
     if (!s || ws->session.state != WF_SESSION_OPEN)
         return false;
+    if (s->out.bytes > ws->options->hard && !s->blocked) {
+        wf_stream_flush(s); /* it may be this turn that was fast, not the peer slow */
+        if (ws->ended)
+            return false;
+    }
     if (s->out.bytes > ws->options->hard) {
         fail(ws, WF_CLOSE_TRY_LATER, "too slow: output over hard_mark");
         return false;
@@ -486,7 +502,7 @@ static void timer(wf_stream *s)
         wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
 
-static const wf_driver driver = { readable, timer, stream_gone };
+static const wf_driver driver = { readable, timer, stream_gone, drained };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {

@@ -68,6 +68,7 @@ typedef struct wf_ws {
     /* broadcast */
     struct wf_hub *hub;
     struct wf_subscription *subscriptions;
+    struct wf_pending *pending; /* of these: messages that wait for room */
     uint64_t published; /* the last publication it got that several topics match */
     uint32_t topics;    /* subscriptions */
 } wf_ws;
@@ -103,6 +104,9 @@ enum wf_error wf_ws_ping(wf_ws *ws);
 /* A whole frame that others share; the slow connection is ended (1013). One that is
  * compressed refers to nothing but itself. */
 bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed);
+
+/* Ends it with that code; why lasts. */
+void wf_ws_fail(wf_ws *ws, unsigned code, const char *why);
 
 /* Starts the close handshake; ws->closer is woken when it has ended. */
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n);
