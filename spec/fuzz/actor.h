@@ -33,6 +33,7 @@ typedef struct actor {
     unsigned habits;
     wf_object *handle;
     wf_hub *hub;
+    bool eligible; /* for the publication under way */
     wf_ws_options *options;
     const wf_extension *agreed;
     remote *remote;
@@ -133,22 +134,31 @@ static char letter(unsigned kind)
     return kind == WF_OP_TEXT ? 'T' : 'B';
 }
 
-/* Everyone who is reached has it in the log of what was sent. */
+static wf_ws *subscriber(const actor *a)
+{
+    wf_ws *ws = (wf_ws *)a->handle;
+    bool open = ws && ws->object.class == &wf_ws_class && ws->subscriptions &&
+                ws->session.state == WF_SESSION_OPEN && ws->stream;
+    return open ? ws : NULL;
+}
+
+/* Everyone who is reached has it in the log of what was sent: all who had room, and who
+ * is still there of those that were full until they were given the kernel's. */
 static void publish(actor *a, wf_ws *ws)
 {
     static const uint8_t news[2000] = "news";
     size_t n = a->count % 2 ? 4 : sizeof news, reached, expected = 0;
-    for (actor *b = actors; b; b = b->next) {
-        const wf_ws *to = (wf_ws *)b->handle;
-        if (b == a || !to || to->object.class != &wf_ws_class || !to->subscriptions ||
-            to->session.state != WF_SESSION_OPEN || !to->stream ||
-            to->stream->out.bytes > to->options->hard)
-            continue;
-        log_add(b->sent, 'B', news, n);
-        expected++;
-    }
-    MUST(wf_hub_publish(a->hub, "all", 3, WF_OP_BINARY, news, n, ws, &reached) == WF_OK,
-         "no memory");
+    wf_publication p = {
+        .topic = "all", .n = 3, .data = news, .len = n, .op = WF_OP_BINARY, .except = ws
+    };
+    for (actor *b = actors; b; b = b->next)
+        b->eligible = b != a && subscriber(b);
+    MUST(wf_hub_publish(a->hub, &p, &reached) == WF_OK, "no memory");
+    for (actor *b = actors; b; b = b->next)
+        if (b->eligible && subscriber(b)) {
+            log_add(b->sent, 'B', news, n);
+            expected++;
+        }
     /* one that was let go of is still subscribed until its close is sent */
     MUST(reached >= expected, "%zu, not %zu", reached, expected);
 }
@@ -260,7 +270,7 @@ static void become_websocket(actor *a, wf_stream *s, int head)
     hold(a, &ws->object);
     wf_ws_begin(ws);
     if (!client && a->habits & TOPIC)
-        MUST(wf_hub_subscribe(ws, "all", 3) == WF_OK, "no memory");
+        MUST(wf_hub_subscribe(ws, "all", 3, 0, SIZE_MAX) == WF_OK, "no memory");
     a->step = serve;
     serve(a);
 }

@@ -72,6 +72,18 @@ for _, url in ipairs {
    seed("url", url)
 end
 
+-- -- trie: lines
+
+for _, lines in ipairs {
+   "+a.b\n+a.*\n+a.>\n+*.b\n+*.*\n+>\n?a.b\n?a.c\n?a.b.c\n-a.*\n?a.b",
+   "+room.1\n+room.2\n-room.1\n+room.1\n?room.1\n?room.3", "+>\n?x\n->\n?x",
+   "+*.*.*.*\n+x.*.y.>\n?x.1.y.2\n?x.1.y.2.3\n?x.1.y",
+   "+\u{e9}.\u{20ac}\n?\u{e9}.\u{20ac}\n+a..b\n+a*\n+>.a\n? ",
+   "+" .. ("x."):rep(127) .. "x\n?" .. ("x."):rep(127) .. "x\n+" .. ("*."):rep(127) .. "*",
+} do
+   seed("trie", lines)
+end
+
 -- -- head: request?, limits, cuts, bytes
 
 local function lines(list)
