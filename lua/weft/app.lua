@@ -2,6 +2,7 @@
 
 local before = require "weft.before"
 local browser = require "weft.browser"
+local channels = require "weft.channels"
 local core = require "weft.core"
 local cors = require "weft.cors"
 local events = require "weft.events"
@@ -17,6 +18,7 @@ local upgrade = require "weft.upgrade"
 
 local app = {}
 for name, method in pairs(topics.methods) do app[name] = method end
+for name, method in pairs(channels.methods) do app[name] = method end
 app.__index = app
 app.__name = "weft.app"
 
@@ -33,6 +35,7 @@ local function new(opts)
    }, app)
    self.board = topics.board(self)
    self.hub = self.board.hub
+   self.desk = channels.desk(self)
    return self
 end
 
@@ -112,6 +115,7 @@ function app:listen(address, opts)
    if not listener then return nil, message, code end
    self.contexts[listener] = made
    self.listeners[listener] = core.spawn(server.accept, self, listener, made)
+   channels.begin(self)
    return net.name(listener)
 end
 
@@ -140,6 +144,7 @@ function app:close()
    self.closed = true
    for listener in pairs(self.listeners) do listener:close() end
    self.hub:close(1001, "going away")
+   self.desk.sweeper:wake()
    server.stop(self)
    return true
 end

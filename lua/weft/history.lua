@@ -16,7 +16,8 @@ store.__index = store
 -- What a message costs beside its bytes, so that empty ones are not free.
 local COST = 48
 
---- history.store { epoch = "random", max_topics = n, max_bytes = n }
+--- history.store { epoch = "random", max_topics = n, max_bytes = n }. Its field `wake`, when set,
+-- is called where sweep() may be due earlier than it said.
 function history.store(opts)
    return setmetatable({ base = opts.epoch, max_topics = opts.max_topics,
       max_bytes = opts.max_bytes, generation = 0, epoch = opts.epoch .. "-0", rings = {},
@@ -107,6 +108,7 @@ local function enqueue(self, ring, now)
    end
    ring.due.at = now + ttl
    list.push(queue, ring.due)
+   if self.wake and queue.next == ring.due then self.wake() end -- the first of its queue
 end
 
 local function make_room_in(self, ring, cost)

@@ -217,6 +217,9 @@ limits.board = {
    max_topics_per_connection = count(100, 0, 1 << 30,
       "names and patterns that one connection is subscribed to"),
    max_topic_name = bytes(255, 1, 255, "a topic's name"),
+   max_history_topics = count(10000, 1, 1 << 30,
+      "topics whose history is kept; the least recently used goes"),
+   max_history_bytes = bytes(64 << 20, 1, 1 << 40, "what all histories may hold"),
 }
 
 local POLICIES = { disconnect = true, drop_oldest = true, drop_newest = true, latest = true }
@@ -268,6 +271,42 @@ limits.publish = {
 limits.subscribe = {
    since = { type = "table", text = "{ epoch=, offset= }: send what was missed after it" },
    params = { type = "table", text = "for authorize_subscribe" },
+}
+
+-- Of one channel; what is not about clients is passed on to the topics.
+limits.channel = {
+   join = { type = "function",
+      text = "function(ctx, topic, params) -> true or data | nil, code, message" },
+   leave = { type = "function", text = "function(ctx, topic)" },
+   receive = { type = "function|boolean",
+      text = "function(ctx, topic, data, event) -> true or data [, opts] | nil, code, message" },
+   call = { type = "function|table",
+      text = "function(ctx, topic, method, data) -> result | nil, code, message; "
+      .. "or functions(ctx, topic, data) by method" },
+   user = { type = "function", text = "function(ctx, topic, params) -> id, data" },
+   history = limits.topic.history, presence = limits.topic.presence,
+   policy = limits.topic.policy, max_pending = limits.topic.max_pending,
+   max_pending_messages = limits.topic.max_pending_messages, notice = limits.topic.notice,
+   max_subscribers = limits.topic.max_subscribers,
+}
+
+-- Of the endpoint of channels.
+limits.channels = options.merge(limits.connection, {
+   origins = limits.handshake.origins, authorize = limits.handshake.authorize,
+   max_depth = count(32, 2, 100, "arrays and objects in each other"),
+   max_in_flight = count(32, 1, 1 << 16, "requests of one client under way"),
+   hook_timeout = seconds(10, 0.01, "what one hook may wait"),
+   fallback = { type = "boolean", default = true, text = "Server-Sent Events and POST, too" },
+   max_sessions = count(1000, 1, 1 << 30, "clients by these; 503 above"),
+   session_timeout = seconds(60, 0.1, "the time in which such a client has to say something"),
+   heartbeat = limits.events.heartbeat,
+})
+
+limits.push = { event = limits.publish.event }
+
+limits.read_history = {
+   since = limits.subscribe.since,
+   limit = count(100, 1, 1 << 20, "how many of the newest, without since"),
 }
 
 limits.websocket_route = options.merge(limits.connection, limits.handshake)

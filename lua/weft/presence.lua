@@ -10,7 +10,8 @@ local store = {}
 store.__index = store
 
 --- presence.store(tell): tell(topic, "join" | "leave" | "update", user) with
--- user = { id=, data= } is called within the calls below.
+-- user = { id=, data= } is called within the calls below. Its field `wake`, when set, is called
+-- where sweep() may be due earlier than it said.
 function presence.store(tell)
    return setmetatable({ tell = tell, places = {}, queues = {} }, store)
 end
@@ -39,7 +40,7 @@ end
 
 local function update(self, place, user, data)
    if same(user.data, data) then return end
-   user.data = data
+   user.data, user.json = data, nil
    self.tell(place.topic, "update", user)
 end
 
@@ -96,6 +97,7 @@ local function enqueue(self, user, grace, now)
    end
    user.at = now + grace
    list.push(queue, user)
+   if self.wake and queue.next == user then self.wake() end -- the first of its queue
 end
 
 --- One connection of a user less.
@@ -128,11 +130,17 @@ local function by_serial(a, b)
    return a.serial < b.serial
 end
 
---- Who is there, in the order they came: { { id=, data= }, ... }. Those who are leaving still are.
-function store:list(topic)
+--- Who is there, in the order they came: the store's own records. Those who are leaving still are.
+function store:users(topic)
    local place, users = self.places[topic], {}
    for _, user in pairs(place and place.users or {}) do users[#users + 1] = user end
    table.sort(users, by_serial)
+   return users
+end
+
+--- The same as a new list { { id=, data= }, ... }.
+function store:list(topic)
+   local users = self:users(topic)
    for i, user in ipairs(users) do users[i] = { id = user.id, data = user.data } end
    return users
 end

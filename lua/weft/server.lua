@@ -8,6 +8,7 @@ local core = require "weft.core"
 require "weft.content" -- the methods of requests
 local events = require "weft.events"
 local framing = require "weft.request"
+local guarded = require "weft.guarded"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
@@ -21,23 +22,6 @@ local WEBSOCKET = router.WEBSOCKET
 -- How many refused connections are told why at the same time; the others are
 -- just closed, so that a flood of them costs nothing.
 local MAX_TURNED_AWAY = 64
-
--- The traceback is made where the error happened. A cancelled task's error is
--- left alone: it has to end the task.
-local function on_raise(err)
-   if core.is_cancel(err) then return { cancel = err } end
-   local ok, text = pcall(tostring, err) -- its __tostring may raise
-   return { text = debug.traceback(ok and text or "(an error object without text)", 2) }
-end
-
--- Calls the user's code: true and two results, or false and a traceback.
-local function guarded(f, ...)
-   local ok, first, second = xpcall(f, on_raise, ...)
-   if ok then return true, first, second end
-   if type(first) ~= "table" then return false, tostring(first) end -- not even on_raise ran
-   if first.cancel ~= nil then error(first.cancel, 0) end
-   return false, first.text
-end
 
 -- An error inside is nobody's business outside.
 local function answer_500(stream, request, text)

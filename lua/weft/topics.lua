@@ -61,33 +61,35 @@ local function check(app, topic, patterns, where, level)
    return kind
 end
 
+--- For names that come from a script: raises. level as for error().
+function topics.check_script(app, topic, where, level)
+   check(app, topic, false, where, level + 1)
+end
+
 -- -- options -------------------------------------------------------------------------
 
-local function check_history(opts, level)
-   if opts.history == true then opts.history = {} end
-   if opts.history then
-      opts.history = options.check(opts.history, limits.history, "app:topic, history", level + 1)
-   end
+-- history and presence: true, false or their own options.
+local function check_part(opts, name, where, level)
+   if opts[name] == true then opts[name] = {} end
+   if not opts[name] then return end
+   opts[name] = options.check(opts[name], limits[name], where .. ", " .. name, level + 1)
 end
 
-local function check_presence(opts, level)
-   if opts.presence == true then opts.presence = {} end
-   if opts.presence then
-      opts.presence = options.check(opts.presence, limits.presence, "app:topic, presence",
-         level + 1)
-   end
-end
-
---- app:topic(pattern, opts)
-local function set_options(app, pattern, opts)
-   check(app, pattern, true, "app:topic", 2)
-   opts = options.check(opts, limits.topic, "app:topic", 2)
-   check_history(opts, 2)
-   check_presence(opts, 2)
+--- What app:topic does, for a function called `where`.
+function topics.set(app, pattern, opts, where, level)
+   check(app, pattern, true, where, level + 1)
+   opts = options.check(opts, limits.topic, where, level + 1)
+   check_part(opts, "history", where, level + 1)
+   check_part(opts, "presence", where, level + 1)
    local board = app.board
    assert(board.rules:put(pattern, opts))
    board.subscribe_hooks[pattern] = opts.authorize_subscribe
    board.cache, board.cached = {}, 0
+end
+
+--- app:topic(pattern, opts)
+local function set_options(app, pattern, opts)
+   topics.set(app, pattern, opts, "app:topic", 2)
    return app
 end
 
@@ -104,6 +106,11 @@ local function queue_of(rules)
    end
    return { policy = POLICY[policy], bytes = bytes or DEFAULT_PENDING,
       messages = messages or DEFAULT_MESSAGES, notice = rules.notice or false }
+end
+
+--- The options that were set for a pattern, or nil.
+function topics.set_for(app, pattern)
+   return app.board.rules:get(pattern)
 end
 
 -- Each option is that of the most specific pattern which gives it.
@@ -229,7 +236,7 @@ local function tell_all(board, topic, message, info, entry)
 end
 
 local function append(app, rules, topic, entry, opts)
-   if not rules or not rules.history or opts.history == false or not app.histories then return end
+   if not rules or not rules.history or opts.history == false then return end
    return app.histories:append(topic, rules.history, entry, core.now())
 end
 
@@ -258,6 +265,16 @@ local function reach_others(app, rules, topic, message, opts, entry, epoch, offs
       n, board.delivered = n + told, board.delivered + told
    end
    return n
+end
+
+--- A text of weft.1 that is no publication, to those who speak it and are subscribed to just this
+-- name; except: a ws that does not get it.
+function topics.announce(app, topic, text, except)
+   local board = app.board
+   board.hub:publish(topic, text, "text", nil, topics.ENVELOPE, except)
+   for _, listener in ipairs(board.exact[topic] or limits.none) do
+      if listener.form == topics.ENVELOPE then listener.f(text) end
+   end
 end
 
 --- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
@@ -330,10 +347,10 @@ function topics.detach(ws, topic)
    return core.topic_unsubscribe(ws, topic)
 end
 
--- How far a topic's history is: epoch, offset, or nil without one.
-local function position(app, topic)
+--- How far a topic's history is: epoch, offset, or nil without one.
+function topics.position(app, topic)
    local rules = topics.options_of(app, topic)
-   if rules and rules.history and app.histories then return app.histories:position(topic) end
+   if rules and rules.history then return app.histories:position(topic) end
 end
 
 -- The entries after since, when they are all there.
@@ -368,7 +385,7 @@ end
 
 -- A connection that is new on a topic with history gets what it missed.
 local function resume(app, ws, topic, since)
-   local epoch, offset = position(app, topic)
+   local epoch, offset = topics.position(app, topic)
    if not epoch then return true end
    local info = { epoch = epoch, offset = offset }
    if not since then return info end
@@ -465,7 +482,7 @@ end
 
 -- What was missed goes in before anything live: nothing yields in between.
 local function recall(app, sub, topic, since, form)
-   sub.epoch, sub.offset = position(app, topic)
+   sub.epoch, sub.offset = topics.position(app, topic)
    if not sub.epoch or not since then return end
    local list = missed(app, topic, since)
    sub.recovered = list ~= nil

@@ -83,7 +83,7 @@ function upgrade.required()
 end
 
 -- RFC 6455 10.2; RFC 6454 7.3: one field at most.
-local function origin_allowed(route, request)
+function upgrade.origin_allowed(route, request)
    local from = request:header("origin")
    if not from then return true end
    return request:count("origin") == 1
@@ -119,7 +119,7 @@ upgrade.authorize = authorize
 function upgrade.decide(route, request)
    local ok, status, headers, text = judge(request)
    if not ok then return nil, status, headers, text end
-   if not origin_allowed(route, request) then
+   if not upgrade.origin_allowed(route, request) then
       return refuse(403, nil, "this origin is not in the option origins")
    end
    local protocol

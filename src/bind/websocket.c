@@ -161,6 +161,41 @@ static int ws_try_send(lua_State *L)
     return hand_over(L, ws);
 }
 
+static int drain_k(lua_State *L, int status, lua_KContext ctx);
+
+/* [-0, +1|3, raises] */
+static int drain_step(lua_State *L, wf_ws *ws)
+{
+    if (ws && !ws->ended && wf_ws_choked(ws))
+        return wf_wait(L, &ws->stream->writer, drain_k, 0);
+    if (!ws || ws->ended)
+        return wf_websocket_fail(L, ws);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static int drain_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    if (wf_woken(L) == WF_TIMEOUT)
+        return wf_fail_timeout(L, "drain: the peer is slow");
+    return drain_step(L, wf_websocket_of(L));
+}
+
+static int ws_drain(lua_State *L)
+{
+    wf_ws *ws = wf_websocket_of(L);
+    double timeout = wf_opt_timeout(L, 2);
+    if (!ws || ws->ended || !wf_ws_choked(ws))
+        return drain_step(L, ws);
+    if (lua_isnoneornil(L, 2))
+        timeout = ws->options->send_timeout;
+    if (ws->stream->writer)
+        return wf_fail_busy(L, "send on this connection");
+    wf_wait_begin(L, timeout);
+    return drain_step(L, ws);
+}
+
 static int ws_buffered(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
@@ -369,10 +404,9 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg methods[] = {
-    { "send", ws_send },         { "try_send", ws_try_send },
-    { "buffered", ws_buffered }, { "ping", ws_ping },
-    { "latency", ws_latency },   { "close", ws_close },
-    { "closed", ws_closed },     { NULL, NULL },
+    { "send", ws_send },         { "try_send", ws_try_send }, { "drain", ws_drain },
+    { "buffered", ws_buffered }, { "ping", ws_ping },         { "latency", ws_latency },
+    { "close", ws_close },       { "closed", ws_closed },     { NULL, NULL },
 };
 
 static const luaL_Reg receiving_methods[] = {

@@ -1,0 +1,248 @@
+-- channels: app:channel and app:channels, who is present, and the endpoint that speaks weft.1
+-- over WebSocket; over Server-Sent Events and POST it does by sessions.lua. An app's desk is
+-- where all of that meets.
+
+local core = require "weft.core"
+local guarded = require "weft.guarded"
+local history = require "weft.history"
+local json = require "weft.json"
+local limits = require "weft.limits"
+local options = require "weft.options"
+local peer = require "weft.peer"
+local presence = require "weft.presence"
+local router = require "weft.router"
+local sessions = require "weft.sessions"
+local sweeper = require "weft.sweeper"
+local topics = require "weft.topics"
+local upgrade = require "weft.upgrade"
+local weft1 = require "weft.weft1"
+
+local channels = {}
+
+-- -- the desk --------------------------------------------------------------------------
+
+local desk = {}
+desk.__index = desk
+
+-- What happens to a presence goes to whoever is on the topic, but not to the one by whose
+-- subscribing it happens: its reply tells it.
+local function teller(self)
+   return function(topic, event, user)
+      local joining = self.joining
+      if joining then joining.muted = true end
+      topics.announce(self.app, topic, weft1.presence(topic, event, user), joining and joining.ws)
+      if joining then joining.muted = false end
+   end
+end
+
+--- What an app has of histories, presences and channels.
+function channels.desk(app)
+   local self = setmetatable({ app = app, patterns = core.trie() }, desk)
+   self.presence = presence.store(teller(self))
+   app.histories = history.store { epoch = core.ws_key():gsub("[^%w]", ""):sub(1, 16),
+      max_topics = app.limits.max_history_topics, max_bytes = app.limits.max_history_bytes }
+   self.sweeper = sweeper.new(app, app.histories, self.presence)
+   return self
+end
+
+--- The channel of a topic, or nil.
+function desk:channel_of(topic)
+   return self.patterns:match(topic)[1]
+end
+
+--- The rules of presence on a topic, or nil.
+function desk:rules_of(topic)
+   local rules = topics.options_of(self.app, topic)
+   return rules and rules.presence or nil
+end
+
+function desk:has_room(topic, id)
+   return self.presence:has_room(topic, self:rules_of(topic), id)
+end
+
+--- A user comes with a transport, which has its own answer.
+function desk:present(topic, id, data, transport)
+   self.joining = transport
+   self.presence:join(topic, self:rules_of(topic), id, data)
+   self.joining = nil
+end
+
+local NO_GRACE = { grace = 0 }
+
+function desk:absent(topic, id)
+   local rules = not self.app.closed and self:rules_of(topic) or NO_GRACE
+   self.presence:leave(topic, rules, id, core.now())
+end
+
+function desk:update(topic, id, data)
+   weft1.encode(data)
+   return self.presence:set(topic, id, data)
+end
+
+-- -- the transport over WebSocket --------------------------------------------------------
+
+local socket = {}
+socket.__index = socket
+
+-- While the client takes what it gets a text may be of any size; behind what it has not taken
+-- yet only as much as the hard mark allows.
+function socket:push(text)
+   local ok, message, code = self.ws:try_send(text)
+   if ok ~= false then return ok, message, code end
+   if #text <= core.room(self.ws) then return core.queue(self.ws, text) end
+   self:close(1013, "too slow: output over hard_mark")
+   return nil, "the client is too slow (hard_mark)", "too_big"
+end
+
+function socket:room()
+   return core.room(self.ws)
+end
+
+function socket:attach(topic)
+   return topics.attach(self.ws, topic, topics.ENVELOPE)
+end
+
+function socket:detach(topic)
+   topics.detach(self.ws, topic)
+end
+
+function socket:close(code, reason)
+   core.spawn(self.ws.close, self.ws, code, reason)
+end
+
+local function read(one, ws)
+   for message, kind in ws:messages() do
+      if kind == "binary" then
+         one:refuse "a binary message"
+      else
+         one:receive(message)
+      end
+      one:wait()
+      ws:drain()
+   end
+end
+
+-- The task of a connection.
+local function serve(self, ws)
+   local transport = setmetatable({ ws = ws, who = ws, request = ws.request, data = ws.data },
+      socket)
+   local one <close> = peer.new(self, transport, self.limits)
+   local ok, text = guarded(read, one, ws)
+   one:close() -- here, where its hooks can wait
+   if not ok then error(text, 0) end
+end
+
+-- -- the endpoint ------------------------------------------------------------------------
+
+-- Lets in only who speaks the protocol, and then whom the script lets in.
+local function authorize(opts)
+   local theirs = opts.authorize
+   return function(request)
+      local offered = upgrade.offered(request.headers["sec-websocket-protocol"] or "")
+      if not offered or not offered[weft1.PROTOCOL] then
+         return nil, 400, nil, "the subprotocol weft.1 is needed"
+      end
+      if not theirs then return true end
+      return theirs(request)
+   end
+end
+
+local function add_routes(self, path, opts, level)
+   local app = self.app
+   self.limits, self.path = opts, path
+   local ws_opts = setmetatable({ authorize = authorize(opts), protocols = { weft1.PROTOCOL } },
+      { __index = opts })
+   local route = upgrade.route(function(ws) serve(self, ws) end, ws_opts, "app:channels",
+      level + 1)
+   app.router:add(router.WEBSOCKET, path, route, level + 1)
+   sessions.add_routes(self, path, route, level + 1)
+end
+
+--- app:channels(path [, opts])
+local function set_endpoint(app, path, opts)
+   options.argument(path, "string", "the path", "app:channels", 2)
+   if app.desk.path then
+      error(("app:channels: the channels are at %q already"):format(app.desk.path), 2)
+   end
+   opts = options.check(opts, limits.channels, "app:channels", 2, app.limits)
+   add_routes(app.desk, path, opts, 2)
+   return app
+end
+
+--- The endpoint that nobody has asked for otherwise: when the app begins to listen, or later with
+-- the first channel.
+function channels.begin(app)
+   app.desk.sweeper:wake()
+   if app.desk.path or #app.desk.patterns == 0 or not next(app.listeners) then return end
+   add_routes(app.desk, "/weft",
+      options.check(nil, limits.channels, "app:channel", 2, app.limits), 2)
+end
+
+local passed_on = { "history", "presence", "policy", "max_pending", "max_pending_messages",
+   "notice", "max_subscribers" }
+
+local function check_channel(channel, level)
+   channel = options.check(channel, limits.channel, "app:channel", level + 1)
+   for name, method in pairs(type(channel.call) == "table" and channel.call or limits.none) do
+      if type(name) ~= "string" or type(method) ~= "function" then
+         error("app:channel: call must be a function, or a table of functions by name", level + 1)
+      end
+   end
+   return channel
+end
+
+-- What app:topic has said of the same pattern stays where the channel says nothing.
+local function rules_for(app, pattern, channel)
+   local rules = {}
+   for name, value in pairs(topics.set_for(app, pattern) or limits.none) do
+      rules[name] = value
+   end
+   for _, name in ipairs(passed_on) do
+      if channel[name] ~= nil then rules[name] = channel[name] end
+   end
+   return rules
+end
+
+--- app:channel(pattern, { join=, leave=, receive=, call=, user=, ... })
+local function add_channel(app, pattern, channel)
+   channel = check_channel(channel or {}, 2)
+   topics.set(app, pattern, rules_for(app, pattern, channel), "app:channel", 2)
+   assert(app.desk.patterns:put(pattern, channel))
+   channels.begin(app)
+   return app
+end
+
+-- -- what a script asks --------------------------------------------------------------------
+
+--- app:presence(topic) -> { { id=, data= }, ... }
+local function who(app, topic)
+   topics.check_script(app, topic, "app:presence", 2)
+   return app.desk.presence:list(topic)
+end
+
+local function shown(entry)
+   local message, kind = entry.text, entry.kind
+   if kind == "json" then message = json.decode(message) end
+   return { offset = entry.offset, message = message, kind = kind, event = entry.event,
+      age = core.now() - entry.time }
+end
+
+--- app:history(topic [, { limit=, since= }]) -> list, epoch, offset | nil, message, code
+local function read_history(app, topic, opts)
+   topics.check_script(app, topic, "app:history", 2)
+   opts = options.check(opts, limits.read_history, "app:history", 2)
+   local since, now = opts.since, core.now()
+   if since then options.check(since, limits.since, "app:history, since", 2) end
+   local list = since and app.histories:since(topic, since.epoch, since.offset, now)
+   if since and not list then
+      return nil, "what came after that is not known any more", "closed"
+   end
+   list = list or app.histories:last(topic, opts.limit, now)
+   for i, entry in ipairs(list) do list[i] = shown(entry) end
+   return list, app.histories:position(topic)
+end
+
+channels.methods = { channel = add_channel, channels = set_endpoint, presence = who,
+   history = read_history }
+
+return channels

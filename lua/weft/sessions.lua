@@ -1,0 +1,191 @@
+-- sessions: weft.1 where WebSockets are blocked: what the server says goes as Server-Sent Events,
+-- what the client says comes by POST. A session is a transport for peer.lua, and lives as long
+-- as its stream of events.
+
+local core = require "weft.core"
+local events = require "weft.events"
+local json = require "weft.json"
+local peer = require "weft.peer"
+local topics = require "weft.topics"
+local upgrade = require "weft.upgrade"
+local wire = require "weft.wire"
+
+local sessions = {}
+
+-- { id=, desk=, peer=, request=, data=, who=, texts=, first=, last=, bytes=, heard=, over=,
+--   muted=, listening= }
+local session = {}
+session.__index = session
+
+local function wake(self)
+   if self.writer then core.unpark(self.writer) end
+end
+
+--- Ends it, without waiting; whoever comes back opens another one.
+function session:close()
+   self.over = true
+   wake(self)
+end
+
+function session:push(text)
+   if self.muted then return true end
+   if self.over then return nil, "closed", "closed" end
+   if self.bytes > 0 and self.bytes + #text > self.desk.limits.hard_mark then
+      self:close()
+      return nil, "the client is too slow (hard_mark)", "too_big"
+   end
+   self.last = self.last + 1
+   self.texts[self.last] = text
+   self.bytes = self.bytes + #text
+   wake(self)
+   return true
+end
+
+function session:room()
+   return math.max(self.desk.limits.hard_mark - self.bytes, 0)
+end
+
+-- The limits that core holds connections to.
+local function limit_reached(self, topic)
+   local app = self.desk.app
+   if self.peer.count >= app.limits.max_topics_per_connection then
+      return "too many topics (max_topics_per_connection)"
+   end
+   local rules = topics.options_of(app, topic)
+   local most = rules and rules.max_subscribers
+   if most and app:subscribers(topic) >= most then
+      return "the topic is full (max_subscribers)"
+   end
+end
+
+function session:attach(topic)
+   local why = limit_reached(self, topic)
+   if why then return nil, why, "too_big" end
+   self.listening[topic] = topics.listen(self.desk.app, topic, function(text) self:push(text) end,
+      topics.ENVELOPE)
+   return true
+end
+
+function session:detach(topic)
+   local listener = self.listening[topic]
+   if listener then listener:close() end
+   self.listening[topic] = nil
+end
+
+-- However the stream ends; the hooks of its subscriptions may wait, which its task cannot any
+-- more.
+function session:__close()
+   self.over = true
+   self.desk.sessions[self.id] = nil
+   self.desk.session_count = self.desk.session_count - 1
+   core.spawn(self.peer.close, self.peer)
+end
+
+-- What is there, one event after the other: false when the client has gone.
+local function write_all(self, stream)
+   while self.first <= self.last and not self.over do
+      local text = self.texts[self.first]
+      self.texts[self.first] = nil
+      self.first = self.first + 1
+      if not stream:send(text) then return false end
+      self.bytes = self.bytes - #text
+   end
+   return true
+end
+
+-- The task of a stream of events.
+local function run(self, stream)
+   local timeout = self.desk.limits.session_timeout
+   stream:send(json.encode { session = self.id, timeout = timeout }, { event = "session" })
+   self.writer = core.waiting()
+   while write_all(self, stream) and not self.over do
+      local left = self.heard + timeout - core.now()
+      if left <= 0 then break end
+      core.park(left)
+   end
+end
+
+local function open(desk, stream, request)
+   local self = setmetatable({ id = sessions.new_id(), desk = desk, request = request,
+      who = request, data = stream.data, texts = {}, first = 1, last = 0, bytes = 0, heard = core.now(),
+      over = false, listening = {} }, session)
+   self.peer = peer.new(desk, self, desk.limits)
+   desk.sessions[self.id], desk.session_count = self, desk.session_count + 1
+   local _ <close> = self
+   run(self, stream)
+end
+
+--- 128 bits that nobody can guess.
+function sessions.new_id()
+   return (core.ws_key():gsub("[+/=]", { ["+"] = "-", ["/"] = "_", ["="] = "" }))
+end
+
+-- The origin of a page that is let in by name may read the answer (Fetch 3.2.5).
+local function shared_with(request)
+   local from = request:header "origin"
+   return from and { ["access-control-allow-origin"] = from, vary = "Origin" } or {}
+end
+
+local function wants_events(request)
+   local accept = request:header "accept" or ""
+   return accept:lower():find("text/event-stream", 1, true) ~= nil
+end
+
+local function answer_events(desk, route, request)
+   local opts = desk.limits
+   if not opts.fallback or not wants_events(request) then return upgrade.required() end
+   if not upgrade.origin_allowed(route, request) then
+      return 403, nil, "this origin is not in the option origins\n"
+   elseif desk.session_count >= opts.max_sessions then
+      return 503, { ["retry-after"] = 5 }, "too many sessions (max_sessions)\n"
+   end
+   local ok, data, fields, body = upgrade.authorize(opts, request)
+   if not ok then return data, fields, body end
+   local status, headers, source = events.answer(desk.app, request,
+      function(stream) open(desk, stream, request) end,
+      { heartbeat = opts.heartbeat, data = data })
+   for name, value in pairs(shared_with(request)) do headers[name] = value end
+   return status, headers, source
+end
+
+-- A body as requests | nil, status, why
+local function read_body(desk, request)
+   local opts = desk.limits
+   local body = assert(request:body(opts.max_message)) -- failures have their own answers
+   if not utf8.len(body) then return nil, 400, "the body is not UTF-8\n" end
+   local list, why = wire.read(body, opts.max_depth)
+   if not list then return nil, 400, why .. "\n" end
+   if #list > opts.max_in_flight then return nil, 413, "too many requests (max_in_flight)\n" end
+   return list
+end
+
+local function answer_post(desk, route, request)
+   if not upgrade.origin_allowed(route, request) then
+      return 403, nil, "this origin is not in the option origins\n"
+   end
+   local headers = shared_with(request)
+   local self = desk.sessions[request:arg "session" or ""]
+   if not self or self.over then return 404, headers, "no such session\n" end
+   local list, status, why = read_body(desk, request)
+   if not list then return status, headers, why end
+   self.heard = core.now()
+   if self.peer:is_busy() or self.bytes > desk.limits.high_mark then
+      headers["retry-after"] = 1
+      return 429, headers, "too much is under way (max_in_flight)\n"
+   end
+   self.peer:take_all(list)
+   return 204, headers
+end
+
+--- The routes beside the WebSocket's.
+function sessions.add_routes(desk, path, route, level)
+   desk.sessions, desk.session_count = {}, 0
+   local app = desk.app
+   app.router:add("GET", path, { max_body = 0,
+      handler = function(request) return answer_events(desk, route, request) end }, level + 1)
+   if not desk.limits.fallback then return end
+   app.router:add("POST", path, { max_body = desk.limits.max_message,
+      handler = function(request) return answer_post(desk, route, request) end }, level + 1)
+end
+
+return sessions

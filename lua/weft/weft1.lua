@@ -1,0 +1,92 @@
+-- weft1: the texts of weft.1, the protocol of channels (doc/protocol.md): what a server says.
+-- topics.lua has its envelopes from here.
+
+local core = require "weft.core"
+local json = require "weft.json"
+local topics = require "weft.topics"
+local wire = require "weft.wire"
+
+local weft1 = { PROTOCOL = "weft.1" }
+
+local quote = wire.quote
+
+--- The text of a script's value; raises where it has none.
+function weft1.encode(value)
+   if type(value) == "string" and utf8.len(value) then return quote(value) end
+   local text, why = json.encode(value)
+   if not text then error("it cannot be JSON: " .. why, 0) end
+   if not utf8.len(text) then error("it cannot be JSON: a string is not UTF-8", 0) end
+   return text
+end
+
+-- The members that carry what was published.
+local function data_members(entry)
+   if entry.kind == "json" then return '"data":' .. entry.text end
+   if entry.kind == "text" then return '"data":' .. quote(entry.text) end
+   return '"encoding":"base64","data":"' .. core.base64(entry.text) .. '"'
+end
+
+local function event_member(entry)
+   return entry.event and '"event":' .. quote(entry.event) .. "," or ""
+end
+
+--- A publication { text=, kind=, event= } for a topic, with its position in the history.
+function weft1.envelope(topic, entry, epoch, offset)
+   local at = epoch and ('"epoch":%s,"offset":%d,'):format(quote(epoch), offset) or ""
+   return '{"type":"message","topic":' .. quote(topic) .. "," .. at .. event_member(entry)
+      .. data_members(entry) .. "}"
+end
+
+--- The list of what a returning subscriber missed.
+function weft1.missed(entries)
+   local list = {}
+   for i, entry in ipairs(entries) do
+      list[i] = ('{"offset":%d,'):format(entry.offset) .. event_member(entry)
+         .. data_members(entry) .. "}"
+   end
+   return "[" .. table.concat(list, ",") .. "]"
+end
+
+--- { id=, data= }; the text of its data is kept as its json.
+function weft1.user(user)
+   if user.data == nil then return '{"id":' .. quote(user.id) .. "}" end
+   user.json = user.json or weft1.encode(user.data)
+   return '{"id":' .. quote(user.id) .. ',"data":' .. user.json .. "}"
+end
+
+function weft1.users(list)
+   local texts = {}
+   for i, user in ipairs(list) do texts[i] = weft1.user(user) end
+   return "[" .. table.concat(texts, ",") .. "]"
+end
+
+function weft1.presence(topic, event, user)
+   return ('{"type":"presence","topic":%s,"event":"%s","user":%s}'):format(quote(topic), event,
+      weft1.user(user))
+end
+
+--- id and data are texts as they stand in JSON, or nil.
+function weft1.reply(id, data)
+   return '{"type":"reply","id":' .. id .. (data and ',"data":' .. data or "") .. "}"
+end
+
+local function said(message, code)
+   return quote(type(message) == "string" and utf8.len(message) and message or code)
+end
+
+function weft1.error(id, code, message)
+   return '{"type":"error",' .. (id and '"id":' .. id .. "," or "") .. '"code":"' .. code
+      .. '","message":' .. said(message, code) .. "}"
+end
+
+function weft1.unsubscribed(topic, code, message)
+   return ('{"type":"unsubscribed","topic":%s,"code":"%s","message":%s}'):format(quote(topic),
+      code, said(message, code))
+end
+
+weft1.PONG = '{"type":"pong"}'
+
+-- What topics.lua asks for.
+topics.encode, topics.envelope = weft1.encode, weft1.envelope
+
+return weft1
