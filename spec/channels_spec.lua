@@ -268,7 +268,7 @@ for name, connect in pairs(transports) do
             assert.truthy(c:is_quiet())
             gate:send(true)
             assert.equal("wait", c:next().data.data)
-            assert.equal("rude", is_error("rude", c:next()))
+            assert.equal("refused", is_error("rude", c:next()))
             assert.equal("as it is", c:next().data)
             assert.same({ "first", "wait", "no", "as it is" }, seen)
             c:ask { type = "unsubscribe", topic = "room.1" }

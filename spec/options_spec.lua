@@ -101,7 +101,9 @@ describe("the limits", function()
       connect = "weft.ConnectOptions", reconnect = "weft.ReconnectOptions",
       static = "weft.StaticOptions", events = "weft.EventsOptions", cors = "weft.CorsOptions",
       cookie = "weft.CookieOptions", session = "weft.SessionOptions",
-      route = "weft.RouteOptions" }
+      route = "weft.RouteOptions", channel = "weft.ChannelOptions",
+      channels = "weft.ChannelsOptions", push = "weft.PushOptions",
+      read_history = "weft.ReadHistoryOptions" }
 
    local function fields_of(text, class)
       local fields = {}

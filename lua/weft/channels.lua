@@ -39,7 +39,7 @@ end
 function channels.desk(app)
    local self = setmetatable({ app = app, patterns = core.trie() }, desk)
    self.presence = presence.store(teller(self))
-   app.histories = history.store { epoch = core.ws_key():gsub("[^%w]", ""):sub(1, 16),
+   app.histories = history.store { epoch = core.base64(core.random(12)),
       max_topics = app.limits.max_history_topics, max_bytes = app.limits.max_history_bytes }
    self.sweeper = sweeper.new(app, app.histories, self.presence)
    return self

@@ -268,6 +268,8 @@ function weft.json(value, status, headers) end
 ---@class weft.AppOptions: weft.ConnectionOptions, weft.HandshakeOptions, weft.HeadOptions, weft.HttpOptions
 ---@field max_topics_per_connection? integer default 100, 0 to 1073741824: names and patterns that one connection is subscribed to
 ---@field max_topic_name? integer bytes, default 255, 1 to 255: a topic's name
+---@field max_history_topics? integer default 10000, 1 to 1073741824: topics whose history is kept; the least recently used goes, and a client that comes back to it is told
+---@field max_history_bytes? integer bytes, default 67108864, 1 to 1099511627776: what all histories may hold
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
 ---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy all come from one
 
@@ -364,6 +366,56 @@ function weft.json(value, status, headers) end
 ---@field offset integer of the last message so far; 0 before the first
 ---@field recovered? boolean with `since`: whether it gets all that it missed; else it gets nothing of it
 ---@field missed? integer with `since`: how many messages these were
+
+--- A channel: what clients of `weft.1` may do on the topics of a pattern. Its functions may wait,
+--- for `hook_timeout` in all. They refuse by `nil, code, message`: the code is a word of letters,
+--- digits and `_`, of `doc/protocol.md` or of your own; `nil, message` has the code "forbidden".
+--- One that raises is answered by "internal" and reported to `weft.on_error`, and the connection
+--- goes on. Requests for one topic are done in their order, others do not wait for them. JSON's
+--- null is nil, and within tables cjson.null. The further options are passed on to `app:topic`;
+--- what was said there of the same pattern stays where they are left out.
+---@class weft.ChannelOptions
+---@field join? fun(ctx: weft.context, topic: string, params: any): any, string?, string? asked before each subscription: `true`, or data for the client, lets it in; `nil` and `false` do not. Without it everybody is let in
+---@field leave? fun(ctx: weft.context, topic: string) called after each subscription that join let in
+---@field receive? true|fun(ctx: weft.context, topic: string, data: any, event: string?): any, table|string|nil, string? what a client's publish does: `true` publishes it as it came, other data is published instead, perhaps with `weft.PublishOptions` behind it. `true` instead of a function passes everything on. Without it clients cannot publish
+---@field call? (fun(ctx: weft.context, topic: string, method: string, data: any): any, string?, string?)|table<string, fun(ctx: weft.context, topic: string, data: any): any, string?, string?> answers calls, each in a task of its own; or a function for each method
+---@field user? fun(ctx: weft.context, topic: string, params: any): string|number|nil, any who it is for presence: an id and data; nil: it is not seen. By default `ctx.user`, else each connection is somebody
+---@field history? boolean|weft.HistoryOptions as of `app:topic`
+---@field presence? boolean|weft.PresenceOptions as of `app:topic`
+---@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" as of `app:topic`; who is served by Server-Sent Events is always ended
+---@field max_pending? integer bytes, 1 to 1073741824: as of `app:topic`
+---@field max_pending_messages? integer 1 to 1048576: as of `app:topic`
+---@field notice? boolean as of `app:topic`
+---@field max_subscribers? integer 0 to 1073741824: as of `app:topic`
+
+--- Options of `app:channels`; those of a connection are by default the app's.
+---@class weft.ChannelsOptions: weft.ConnectionOptions
+---@field origins? string[] as of `app:websocket`
+---@field authorize? fun(req: weft.request): any, integer?, table?, string? as of `app:websocket`: what it returns is `ctx.data`, and its field `user`, or itself if it is a string, `ctx.user`
+---@field max_depth? integer default 32, 2 to 100: arrays and objects in each other
+---@field max_in_flight? integer default 32, 1 to 65536: requests of one client under way; then no more are read
+---@field hook_timeout? number seconds, default 10, 0.01 to 86400: what a function of a channel may wait in all; then what it waits for ends with "timeout"
+---@field fallback? boolean default true: whether clients may use Server-Sent Events and POST where WebSockets are blocked
+---@field max_sessions? integer default 1000, 1 to 1073741824: clients by Server-Sent Events; 503 above
+---@field session_timeout? number seconds, default 60, 0.1 to 86400: the time in which such a client has to say something
+---@field heartbeat? number seconds, default 15, 0 to 86400: as of `app:events`
+
+--- Options of `ctx:push`.
+---@class weft.PushOptions
+---@field event? string a name for what happened
+
+--- Options of `app:history`.
+---@class weft.ReadHistoryOptions
+---@field since? table `{ epoch =, offset = }`: all after it, or nothing
+---@field limit? integer default 100, 1 to 1048576: without `since`, how many of the newest
+
+--- A message of a topic's history.
+---@class weft.HistoryEntry
+---@field offset integer
+---@field message any what was published; tables come as new ones
+---@field kind "text"|"binary"|"json"
+---@field event? string
+---@field age number seconds since it was published
 
 --- Options of `app:client`.
 ---@class weft.ClientFilesOptions
@@ -960,6 +1012,13 @@ function ws:latency() end
 ---@return integer
 function ws:buffered() end
 
+--- Waits until `send` would not wait, so that `try_send` takes the next message.
+---@param timeout? number seconds, by default `send_timeout`
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "timeout", "closed", "busy" (another task is sending)
+function ws:drain(timeout) end
+
 --- What TLS has agreed on.
 ---@return weft.TlsInfo? info nil without TLS, or once the connection is closed
 function ws:tls() end
@@ -1233,6 +1292,45 @@ function events:buffered() end
 ---@return true
 function events:close() end
 
+--- A client of channels, as their functions see it. Fields of your own may be added.
+---@class weft.context
+---@field ws? weft.websocket its connection; nil for one that uses Server-Sent Events
+---@field request weft.request with which it came
+---@field data any what `authorize` of `app:channels` returned, and then yours
+---@field user any who it is: of `authorize`, until you set it
+local context = {}
+
+--- Publishes to everybody on a topic, this client included if it is: as `app:publish`.
+---@param topic string
+---@param data any a string, or a value for JSON
+---@param opts? weft.PublishOptions
+---@return integer? reached
+---@return string? message
+---@return weft.Code? code
+function context:publish(topic, data, opts) end
+
+--- Sends a message of a topic to this client alone; it has no offset. Never waits.
+---@param topic string
+---@param data any
+---@param opts? weft.PushOptions
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "closed"; "too_big": the client is too slow, and its connection ends
+function context:push(topic, data, opts) end
+
+--- Ends this client's subscription to a topic, or without one its connection (1008).
+---@param topic? string
+---@param code? string a word for programs, default "kicked"
+---@param message? string for people
+---@return boolean kicked whether there was one
+function context:kick(topic, code, message) end
+
+--- Changes this client's data in the presence of a topic; the others are told.
+---@param topic string
+---@param data any
+---@return boolean updated false: it is not present there
+function context:update(topic, data) end
+
 --- A task's place on a topic, of `app:subscribe`. Can be a `<close>` variable.
 ---@class weft.subscription
 ---@field topic string
@@ -1386,6 +1484,34 @@ function app:topic(pattern, opts) end
 ---@return string|integer? message in a topic with history: the epoch, and the offset as a third result
 ---@return weft.Code|integer? code "utf8" when a text is not UTF-8
 function app:publish(topic, message, kind, opts) end
+
+--- Adds a channel: clients of the protocol `weft.1` (`weft.js`, `weft.channel_client`; it is
+--- `doc/protocol.md`) may subscribe to the topics that match, under its rules. The most specific
+--- pattern's channel is asked. Needs lua-cjson.
+---@param pattern string a name or a pattern, as of `app:topic`
+---@param channel weft.ChannelOptions
+---@return weft.app self
+function app:channel(pattern, channel) end
+
+--- Sets where channels are found, and for whom. Without it they are at "/weft" from the first
+--- `app:channel` on, or `app:listen` if that comes later.
+---@param path string "/weft"
+---@param opts? weft.ChannelsOptions
+---@return weft.app self
+function app:channels(path, opts) end
+
+--- Who is present on a topic, in the order they came.
+---@param topic string
+---@return { id: string, data: any }[]
+function app:presence(topic) end
+
+--- Reads the history of a topic, oldest first.
+---@param topic string
+---@param opts? weft.ReadHistoryOptions
+---@return weft.HistoryEntry[]? list
+---@return string epoch, or the message
+---@return integer|weft.Code offset of the newest; or "closed": with `since`, some of what came after it is not known any more
+function app:history(topic, opts) end
 
 --- A subscription of this process, for a task: no hook is asked. What is published waits in a
 --- queue with the topic's policy and marks; "disconnect" closes it.

@@ -117,7 +117,7 @@ end
 
 --- 128 bits that nobody can guess.
 function sessions.new_id()
-   return (core.ws_key():gsub("[+/=]", { ["+"] = "-", ["/"] = "_", ["="] = "" }))
+   return (core.base64(core.random(16)):gsub("[+/=]", { ["+"] = "-", ["/"] = "_", ["="] = "" }))
 end
 
 -- The origin of a page that is let in by name may read the answer (Fetch 3.2.5).
