@@ -6,7 +6,7 @@ local helper = require "spec.helper_weft1"
 local raw = require "spec.raw"
 local server = require "spec.helper_server"
 
-local run, json, eventually = raw.run, helper.json, raw.eventually
+local run, eventually = raw.run, raw.eventually
 
 local transports = { WebSocket = helper.websocket, ["SSE and POST"] = helper.session }
 
@@ -27,9 +27,9 @@ for name, connect in pairs(transports) do
             assert.same({ topic = "room.1" }, ann:subscribe "room.1")
             bob:subscribe "room.1"
             other:subscribe "room.2"
-            ann:say '{"type":"publish","id":"p","topic":"room.1","data":{"big":12345678901234567890,"no":[]}}'
-            local expected = '{"type":"message","topic":"room.1",'
-               .. '"data":{"big":12345678901234567890,"no":[]}}'
+            local data = '"data":{"big":12345678901234567890,"no":[]}}'
+            ann:say('{"type":"publish","id":"p","topic":"room.1",' .. data)
+            local expected = '{"type":"message","topic":"room.1",' .. data
             assert.equal(expected, select(2, ann:next()))
             assert.equal('{"type":"reply","id":"p"}', select(2, ann:next()))
             assert.equal(expected, select(2, bob:next()))
@@ -239,7 +239,8 @@ for name, connect in pairs(transports) do
                   if data == "wait" then gate:receive() end
                   if data == "no" then return nil, "rude" end
                   if data == "as it is" then return true end
-                  return { by = ctx.user, at = topic, data = data, event = event }, { event = "made" }
+                  local made = { by = ctx.user, at = topic, data = data, event = event }
+                  return made, { event = "made" }
                end })
             local c = connect(port)
             local function join(params)

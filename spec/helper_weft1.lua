@@ -67,7 +67,8 @@ local function read_event(stream)
          name = "message"
       else
          local field, value = line:match "^(%a*): ?(.*)$"
-         if field == "event" then name = value elseif field == "data" then data[#data + 1] = value end
+         if field == "event" then name = value end
+         if field == "data" then data[#data + 1] = value end
       end
    end
 end

@@ -1489,9 +1489,9 @@ function app:publish(topic, message, kind, opts) end
 --- `doc/protocol.md`) may subscribe to the topics that match, under its rules. The most specific
 --- pattern's channel is asked. Needs lua-cjson.
 ---@param pattern string a name or a pattern, as of `app:topic`
----@param channel weft.ChannelOptions
+---@param opts weft.ChannelOptions
 ---@return weft.app self
-function app:channel(pattern, channel) end
+function app:channel(pattern, opts) end
 
 --- Sets where channels are found, and for whom. Without it they are at "/weft" from the first
 --- `app:channel` on, or `app:listen` if that comes later.

@@ -107,17 +107,19 @@ end
 
 local function open(desk, stream, request)
    local self = setmetatable({ id = sessions.new_id(), desk = desk, request = request,
-      who = request, data = stream.data, texts = {}, first = 1, last = 0, bytes = 0, heard = core.now(),
-      over = false, listening = {} }, session)
+      who = request, data = stream.data, texts = {}, first = 1, last = 0, bytes = 0,
+      heard = core.now(), over = false, listening = {} }, session)
    self.peer = peer.new(desk, self, desk.limits)
    desk.sessions[self.id], desk.session_count = self, desk.session_count + 1
    local _ <close> = self
    run(self, stream)
 end
 
+local to_url = { ["+"] = "-", ["/"] = "_", ["="] = "" } -- RFC 4648 5
+
 --- 128 bits that nobody can guess.
 function sessions.new_id()
-   return (core.base64(core.random(16)):gsub("[+/=]", { ["+"] = "-", ["/"] = "_", ["="] = "" }))
+   return (core.base64(core.random(16)):gsub("[+/=]", to_url))
 end
 
 -- The origin of a page that is let in by name may read the answer (Fetch 3.2.5).
