@@ -10,6 +10,7 @@ local server = require "weft.server"
 local limits = require "weft.limits"
 local net = require "weft.net"
 local options = require "weft.options"
+local publisher = require "weft.publisher"
 local router = require "weft.router"
 local static = require "weft.static"
 local tls = require "weft.tls"
@@ -60,6 +61,7 @@ for _, method in ipairs { "get", "post", "put", "patch", "delete" } do
    end
 end
 
+app.publisher = publisher.method
 app.events, app.before, app.cors = events.route, before.method, cors.method
 
 local function longest_first(a, b)

@@ -4,10 +4,12 @@
 -- handler then, and keeps quiet connections in use.
 
 local core = require "weft.core"
+local feed = require "weft.feed"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local response = require "weft.response"
 local sse = require "weft.sse"
+local topics = require "weft.topics"
 local upgrade = require "weft.upgrade"
 
 local events = {}
@@ -16,7 +18,7 @@ local events = {}
 local MAX_STRAY = 64 << 10
 local PIECE = 16 << 10
 
--- { request=, data=, last_event_id=, connection=, chunked=, over=, sent_at=, guard= }
+-- { app=, request=, data=, last_event_id=, connection=, chunked=, over=, sent_at=, guard= }
 local stream = {}
 stream.__index = stream
 stream.__name = "weft.events"
@@ -62,6 +64,17 @@ function stream:comment(text)
    local line, message, code = sse.comment(text or "", "stream:comment", 2)
    if not line then return nil, message, code end
    return write(self, line)
+end
+
+--- stream:relay(topic) -> nil, message, code: sends all that is published there, until the client
+-- is gone; a client that comes back goes on where it was, when the topic has a history.
+function stream:relay(topic)
+   local ok, why = topics.check_name(self.app, topic, true)
+   if not ok then error("stream:relay: " .. why, 2) end
+   local code
+   ok, why, code = topics.authorize_subscribe(self.app, self.request, topic)
+   if not ok then return nil, why, code end
+   return feed.relay(self.app, self, topic, feed.since(self.last_event_id))
 end
 
 --- stream:buffered() -> bytes that the system has not taken yet
@@ -153,7 +166,7 @@ end
 --- The answer to a request for events, as handlers return answers: handler(stream, request)
 -- runs once the head is sent. opts: { heartbeat=, retry=, data= }
 function events.answer(app, request, handler, opts)
-   local self = setmetatable({ request = request, last_event_id = last_event_id(request),
+   local self = setmetatable({ app = app, request = request, last_event_id = last_event_id(request),
       data = opts.data }, stream)
    self.guard = setmetatable({ stream = self }, guard_class)
    local source = setmetatable({ app = app, stream = self, handler = handler,
@@ -162,15 +175,45 @@ function events.answer(app, request, handler, opts)
    return 200, headers(), source
 end
 
---- app:events(pattern, handler [, opts])
+-- A topic instead of a handler: asks the topic's hook, then relays it or answers a poll.
+local function answer_topic(app, request, topic, opts)
+   if not topic then return 404, nil, "no such topic\n" end
+   local ok, why = topics.authorize_subscribe(app, request, topic)
+   if not ok then return 403, nil, why .. "\n" end
+   if feed.is_poll(request) then return feed.poll(app, request, topic) end
+   return events.answer(app, request, function(self)
+      return feed.relay(app, self, topic, feed.since(self.last_event_id))
+   end, opts)
+end
+
+local function check_template(pattern, text, level)
+   for _, name in ipairs(feed.parameters(text)) do
+      if not (pattern .. "/"):find("/:" .. name .. "/", 1, true) then
+         error(('app:events: the topic\'s word ":%s" is no parameter of the route %q'):format(name,
+            pattern), level + 1)
+      end
+   end
+   local ok, why = topics.check_name({ limits = { max_topic_name = 255 } }, text, true)
+   if not ok then error("app:events: " .. why, level + 1) end
+end
+
+--- app:events(pattern, handler or topic [, opts])
 function events.route(app, pattern, handler, opts)
-   options.argument(handler, "function", "the handler", "app:events", 2)
+   options.argument(handler, "function|string", "the handler", "app:events", 2)
    opts = options.check(opts, limits.events, "app:events", 2)
+   local fill
+   if type(handler) == "string" then
+      options.argument(pattern, "string", "the pattern", "app:events", 2)
+      check_template(pattern, handler, 2)
+      fill = feed.template(handler)
+   end
    local function answer(request)
       local ok, data, fields, body = upgrade.authorize(opts, request)
       if not ok then return data, fields, body end
-      return events.answer(app, request, handler,
-         { heartbeat = opts.heartbeat, retry = opts.retry, data = data })
+      request.user = data
+      local how = { heartbeat = opts.heartbeat, retry = opts.retry, data = data }
+      if fill then return answer_topic(app, request, fill(app, request), how) end
+      return events.answer(app, request, handler, how)
    end
    app.router:add("GET", pattern, { handler = answer, max_body = 0 }, 2)
    return app

@@ -158,6 +158,21 @@ local function cookie_domain(domain)
    if not domain:find "^%.?%w[%w.-]*$" then return "must be a host name" end
 end
 
+-- RFC 6750 2.1
+local function token_check(value)
+   for _, token in ipairs(type(value) == "string" and { value } or value) do
+      if #token < 16 or not token:find "^[%w._~+/-]+=*$" then
+         return "must have 16 or more letters, digits or any of -._~+/"
+      end
+   end
+end
+
+limits.publisher = {
+   token = { type = "string|list", check = token_check, secret = true,
+      text = "what has to come as bearer token; several while one is being changed" },
+   max_body = limits.http.max_body,
+}
+
 local SAME_SITE = { strict = true, lax = true, none = true }
 
 limits.cookie = {

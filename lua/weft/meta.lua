@@ -421,6 +421,11 @@ function weft.json(value, status, headers) end
 ---@class weft.ClientFilesOptions
 ---@field max_age? number seconds, default 0, 0 to 31622400: how long a browser need not ask again; 0: it asks each time (`Cache-Control: no-cache`)
 
+--- Options of `app:publisher`.
+---@class weft.PublisherOptions
+---@field token? string|string[] needed: what has to come as `Authorization: Bearer`; 16 characters or more, compared in constant time. Several while one is being changed
+---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
+
 --- Options of `app:static`.
 ---@class weft.StaticOptions
 ---@field index? string default index.html: the file that a directory answers with
@@ -1284,6 +1289,13 @@ function events:send(data, fields) end
 ---@return weft.Code? code as of `send`
 function events:comment(text) end
 
+--- Sends all that is published on a topic until the client is gone, as `app:events` with a topic does.
+---@param topic string also a pattern; what is neither raises
+---@return nil
+---@return string message
+---@return weft.Code code "closed", "timeout"; "refused" by the topic's `authorize_subscribe`
+function events:relay(topic) end
+
 --- How many bytes wait to be taken by the system.
 ---@return integer bytes
 function events:buffered() end
@@ -1364,7 +1376,9 @@ function sub:close() end
 --- A handler of a method returns `status, headers, body`: a status from 200 to 599; a table of
 --- header fields or nil (a value may be a list, for a field that is repeated; CR, LF and NUL are
 --- refused); a string, nil, or a function that is called for piece after piece until it returns
---- nil. It raises: 500 is answered, without saying why, and the traceback goes to
+--- nil: behind it may stand what belongs to it in a generic `for`: state, control, and a closing value,
+--- which is closed however it ends (`return 200, nil, io.lines(path, "L")`). When the client goes away the iterator
+--- is ended where it waits. The handler raises: 500 is answered, without saying why, and the traceback goes to
 --- `weft.on_error`. HEAD is answered by the handler of GET, OPTIONS by weft; a path that has
 --- other methods gets 405.
 ---@class weft.app
@@ -1432,11 +1446,38 @@ function app:cors(opts, path) end
 --- The handler's return ends the stream, and the client comes back after a while; so does its error.
 --- When the client goes away the handler is ended where it waits, so its `<close>` variables run.
 --- The answer is not compressed, and tells proxies not to hold it back. `app:close()` ends all streams.
+---
+--- With a topic instead of a handler, all that is published there is sent; a word ":name" in it is the
+--- route's parameter of that name, as one word. Its `authorize_subscribe` is asked, with the request. When
+--- the topic has a history, ids are "epoch:offset", and a client that comes back with one gets exactly what it
+--- missed; where that is not there any more the first event is `reset`, with the data
+--- `{"recovered":false}`. Binary messages come in base64, as the event `binary`. After drops comes an
+--- event `missed`, `{"type":"missed","topic":…,"count":n}`.
+---
+--- The same path answers long polls: GET with `Accept: application/json`, or with `?poll`. It waits
+--- until there is a message, for `timeout=` seconds (25, 60 at most), then answers
+--- `{"topic":…,"epoch":…,"offset":n,"messages":[{"offset":n,"event":…,"data":…},…]}`; without a message the
+--- list is empty. `since=epoch:offset` of one answer in the next poll goes on from there, and
+--- `"recovered":false` says that it could not, at once. Epoch and offset are there with a history only;
+--- without one, what is published between two polls is lost to them. A binary message has
+--- `"encoding":"base64"`.
 ---@param pattern string
----@param handler fun(stream: weft.events, req: weft.request) runs in the connection's task
+---@param handler string|fun(stream: weft.events, req: weft.request) a topic ("news", "room.:id", "room.*"), or what runs in the connection's task
 ---@param opts? weft.EventsOptions
 ---@return weft.app self
 function app:events(pattern, handler, opts) end
+
+--- Lets other programs publish, by POST: with `?topic=` the body is the message (binary when it is not
+--- UTF-8, or of type application/octet-stream); a form has the fields `topic` and `data`; JSON has `topic` and
+--- either `data`, any JSON, or `message`, a string. `event` and `key` may be there, too. The answer is
+--- `{"reached":n}`, with `epoch` and `offset` where the topic has a history; 401 without a good token, 403
+--- when `authorize_publish` of the topic says no (it gets the request), 400 for what is malformed, 413.
+---
+--- `curl -H "Authorization: Bearer $TOKEN" --data-binary "hello" "https://example.org/publish?topic=news"`
+---@param path string
+---@param opts weft.PublisherOptions
+---@return weft.app self
+function app:publisher(path, opts) end
 
 --- Serves the files below a directory where no route matches: GET and HEAD, one range (RFC
 --- 9110 14), ETag and Last-Modified. Nothing outside of the directory, also not through a

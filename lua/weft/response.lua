@@ -4,6 +4,7 @@
 
 local date = require "weft.date"
 local limits = require "weft.limits"
+local watch = require "weft.watch"
 
 local response = {}
 
@@ -233,12 +234,24 @@ local function head_of(plan, headers)
    return concat(lines, "\r\n")
 end
 
+-- As in a generic for: what belongs to an iterator, and is closed however it ends.
+local function check_closing(closing)
+   if closing == nil or closing == false then return end
+   local meta = getmetatable(closing)
+   if type(meta) ~= "table" or not meta.__close then
+      misuse("the closing value of a body's iterator (return 200, headers, f, state, control, "
+         .. "closing) must have __close, got a %s", type(closing))
+   end
+end
+
 --- Checks an answer and makes its head: a plan { head=, body=, keep=, ... } for
 -- response.send. Raises on misuse, before anything is sent.
-function response.plan(request, keep, status, headers, body)
+function response.plan(request, keep, status, headers, body, state, control, closing)
    check_answer(status, headers, body)
+   if type(body) == "function" then check_closing(closing) else closing = nil end
    if is_source(body) and body.final then keep = false end
-   local plan = { status = status, body = body, keep = keep,
+   local plan = { status = status, body = body, keep = keep, state = state,
+      control = control, closing = closing,
       version = request and request.version or "1.1" }
    headers = headers or {}
    local more = request and request.answer_fields
@@ -259,7 +272,8 @@ end
 
 local function send_pieces(stream, plan)
    local total = 0
-   for piece in plan.body do
+   local _ <close> = watch(stream)
+   for piece in plan.body, plan.state, plan.control do
       if not send_piece(stream, piece, plan.chunked) then return false end
       total = total + #piece
       if plan.length and total > plan.length then
@@ -277,6 +291,7 @@ end
 -- kept. An error of a body's iterator goes through.
 function response.send(stream, plan)
    local body = plan.body
+   local _ <close> = plan.closing
    if type(body) == "string" then
       return stream:send(plan.head .. body) ~= nil and plan.keep
    end

@@ -102,10 +102,11 @@ end
 
 -- Runs the handler and makes its answer ready to be sent; under guarded().
 local function produce(app, request, path, route, methods)
-   local status, headers, body = handle(app, request, path, route, methods)
+   local status, headers, body, state, control, closing =
+      handle(app, request, path, route, methods)
    local keep = not app.closed and status ~= 426 and wants_to_stay(request)
       and framing.can_drain(request)
-   return response.plan(request, keep, status, headers, body)
+   return response.plan(request, keep, status, headers, body, state, control, closing)
 end
 
 -- A handler that raised because the body was too big, late or malformed (or the query) is
