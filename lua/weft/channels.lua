@@ -39,7 +39,9 @@ end
 function channels.desk(app)
    local self = setmetatable({ app = app, patterns = core.trie() }, desk)
    self.presence = presence.store(teller(self))
-   app.histories = history.store { epoch = core.base64(core.random(12)),
+   -- RFC 4648 5: it stands in queries, too
+   local epoch = core.base64(core.random(12)):gsub("[+/]", { ["+"] = "-", ["/"] = "_" })
+   app.histories = history.store { epoch = epoch,
       max_topics = app.limits.max_history_topics, max_bytes = app.limits.max_history_bytes }
    self.sweeper = sweeper.new(app, app.histories, self.presence)
    return self
