@@ -40,8 +40,17 @@ function daemon.remove(dir)
    os.remove(dir)
 end
 
-local function listens(port)
+local function is_alive(child)
+   local file = io.open(("/proc/%d/stat"):format(child.pid))
+   if not file then return false end
+   local state = file:read "a":match "%) (%a)"
+   file:close()
+   return state ~= "Z"
+end
+
+local function listens(child, port)
    for _ = 1, 500 do
+      if not is_alive(child) then return end
       local stream = weft.dial("127.0.0.1:" .. port)
       if stream then return stream:close() end
       weft.sleep(0.02)
@@ -55,7 +64,7 @@ function daemon.start(argv)
       local port = daemon.free_port()
       local words = argv(port)
       local child = process.start(words, { foreign = true, limit = 300 })
-      if listens(port) then return child, port end
+      if listens(child, port) then return child, port end
       local said = child:stop "KILL"
       io.stderr:write(words[1], " does not listen: ", said, "\n")
    end

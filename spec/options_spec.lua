@@ -97,7 +97,8 @@ end
 
 describe("the limits", function()
    local classes = { app = "weft.AppOptions", websocket_route = "weft.WebsocketOptions",
-      listen = "weft.ListenOptions", dial = "weft.DialOptions", request = "weft.RequestOptions",
+      listen = "weft.ListenOptions", app_listen = "weft.AppListenOptions",
+      dial = "weft.DialOptions", request = "weft.RequestOptions",
       connect = "weft.ConnectOptions", reconnect = "weft.ReconnectOptions",
       static = "weft.StaticOptions", events = "weft.EventsOptions",
       publisher = "weft.PublisherOptions", cors = "weft.CorsOptions",

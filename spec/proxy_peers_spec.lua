@@ -134,6 +134,8 @@ describe("through", function()
                      local answer = assert(http.get(url, options(way)))
                      assert.equal("it is localhost:" .. port, answer.body)
                   end
+                  -- tinyproxy closes what it kept without a word, and a POST is not sent twice
+                  if not tls then http.close_idle() end
                   local data = ("0123456789"):rep(50000)
                   assert.is_true(assert(http.post(url, data, options(way))).body == data)
                   if tls then assert.equal(1, app:stats().accepted) end

@@ -3,6 +3,7 @@
 local before = require "weft.before"
 local browser = require "weft.browser"
 local channels = require "weft.channels"
+local behind = require "weft.behind"
 local core = require "weft.core"
 local cors = require "weft.cors"
 local events = require "weft.events"
@@ -31,6 +32,7 @@ local function new(opts)
       listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
       streams = {}, streaming = 0, -- of events
       hooks = {},
+      behind = behind.rule(opts),
       contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
@@ -103,7 +105,7 @@ end
 --- app:listen(address [, opts]) -> the address it has, its port
 function app:listen(address, opts)
    local parts, message, code = net.parse(address, "app:listen")
-   opts = options.check(opts, limits.listen, "app:listen", 2)
+   opts = options.check(opts, limits.app_listen, "app:listen", 2)
    -- without ALPN a client may guess HTTP/2, which is not spoken here
    local recipe = parts and net.check_tls(parts, opts, true, "app:listen", { "http/1.1" })
    if not parts then return nil, message, code end
@@ -116,7 +118,8 @@ function app:listen(address, opts)
    listener, message, code = net.listen_at(parts, address, opts, "app:listen")
    if not listener then return nil, message, code end
    self.contexts[listener] = made
-   self.listeners[listener] = core.spawn(server.accept, self, listener, made)
+   self.listeners[listener] = core.spawn(server.accept, self, listener, made,
+      behind.listener(opts.proxy_protocol))
    channels.begin(self)
    return net.name(listener)
 end

@@ -2,6 +2,7 @@
 -- Data only; options.lua checks against it, and a test holds meta.lua to it.
 
 local core = require "weft.core"
+local networks = require "weft.networks"
 local options = require "weft.options"
 local origin = require "weft.origin"
 local proxy = require "weft.proxy"
@@ -123,6 +124,15 @@ limits.server = {
    max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
    max_connections_per_ip = count(0, 0, 1 << 30,
       "open connections of one address; 429 above; 0: no limit"),
+}
+
+limits.behind = {
+   trusted_proxies = { type = "list", check = networks.check,
+      text = 'proxies that are believed who their clients are: addresses, networks like '
+      .. '"10.0.0.0/8", "unix:"; by default none' },
+   forwarded = { type = "string", default = "x-forwarded",
+      check = one_of { ["x-forwarded"] = true, forwarded = true },
+      text = "what these proxies set: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)" },
 }
 
 limits.handshake = {
@@ -326,7 +336,7 @@ limits.read_history = {
 
 limits.websocket_route = options.merge(limits.connection, limits.handshake)
 limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
-   limits.server, limits.board)
+   limits.server, limits.board, limits.behind)
 
 local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
 
@@ -406,6 +416,12 @@ limits.listen = {
    reuseport = { type = "boolean", default = false,
       text = "let several processes listen there (SO_REUSEPORT)" },
 }
+
+limits.app_listen = options.merge(limits.listen, {
+   proxy_protocol = { type = "boolean|list", default = false, check = networks.check,
+      text = "connections begin with the PROXY protocol, version 1 or 2; a list: and come from "
+      .. "these addresses and networks" },
+})
 
 limits.dial = options.merge(proxies(false, "true: as all_proxy and no_proxy of the environment "
    .. "say; else "), {

@@ -270,8 +270,10 @@ function weft.json(value, status, headers) end
 ---@field max_topic_name? integer bytes, default 255, 1 to 255: a topic's name
 ---@field max_history_topics? integer default 10000, 1 to 1073741824: topics whose history is kept; the least recently used goes, and a client that comes back to it is told
 ---@field max_history_bytes? integer bytes, default 67108864, 1 to 1099511627776: what all histories may hold
+---@field trusted_proxies? string[] addresses and networks ("127.0.0.1", "10.0.0.0/8", "::1", "unix:") of proxies that are believed who their clients are; by default none. The fields are read from the nearest proxy outwards as long as the address before is trusted, so what a client has made up itself counts for nothing. The result is `request.remote` (also for `max_connections_per_ip`, which does not count the proxies themselves), `request.secure`, and scheme and host for the check of origins; `request.forwarded` tells of it
+---@field forwarded? "x-forwarded"|"forwarded" default x-forwarded: what these proxies set: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), which is answered by 400 where it is malformed. The other is not looked at, for a proxy may pass on what a client sent
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
----@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy all come from one
+---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy that is not in `trusted_proxies` all come from one
 
 --- Options of `app:websocket`; each may differ from the app's.
 ---@class weft.WebsocketOptions: weft.ConnectionOptions, weft.HandshakeOptions
@@ -432,12 +434,16 @@ function weft.json(value, status, headers) end
 ---@field max_age? number seconds, default 0, 0 to 31622400: how long a browser need not ask again; 0: it asks each time (`Cache-Control: no-cache`)
 ---@field hidden? boolean default false: whether names that begin with a dot are served (".well-known" always is)
 
---- Options of `weft.listen` and `app:listen`.
+--- Options of `weft.listen`.
 ---@class weft.ListenOptions
 ---@field mode? string the permissions of a unix socket, three octal digits like "660"; by default as the umask has them
 ---@field tls? weft.TlsOptions|weft.tls speak TLS there, with these; "tls://" in the address needs them too. An app closes a connection over its limits without a word then
 ---@field backlog? integer default 511, 1 to 65535: connections that the kernel keeps until they are accepted
 ---@field reuseport? boolean default false: several processes may listen there (SO_REUSEPORT)
+
+--- Options of `app:listen`.
+---@class weft.AppListenOptions: weft.ListenOptions
+---@field proxy_protocol? boolean|string[] default false: each connection begins with a header of the PROXY protocol, version 1 (at most 107 bytes) or 2 (at most 4096), before TLS and within `handshake_timeout`; whom it names is the peer from then on. Without it, or malformed, the connection is refused (400; over TLS it is closed). A list, as of `trusted_proxies`: and connections come from there alone (403)
 
 --- A certificate and its key.
 ---@class weft.CertificateOptions
@@ -1083,9 +1089,10 @@ function ws:publish(topic, message, kind, opts) end
 ---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "
 ---@field user any what the route's `authorize` returned
 ---@field params table<string, string> what ":name" and "*rest" of the route stand for, decoded
----@field remote string the peer's IP address; "unix:" over a unix socket
----@field remote_port integer the peer's port
----@field secure boolean it came over TLS
+---@field remote string the peer's IP address, or whom a trusted proxy named; "unix:" over a unix socket
+---@field remote_port integer the peer's port; 0: a proxy did not say
+---@field secure boolean it came over TLS, or a trusted proxy says so
+---@field forwarded { proxy: string, scheme: "http"|"https"|nil, host: string? }? what a proxy of `trusted_proxies` told: its own address, what the client asked by, and the host it asked for; nil: none did
 ---@field peer_certificate weft.Certificate? the client's, where `client_cert` asked for one
 ---@field status integer? of an answer: 101
 ---@field reason string? of an answer: "Switching Protocols"
@@ -1497,7 +1504,7 @@ function app:client(path, opts) end
 
 --- Listens; may be called for several addresses.
 ---@param address string as for `weft.listen`
----@param opts? weft.ListenOptions
+---@param opts? weft.AppListenOptions
 ---@return string? address the one it has: "127.0.0.1:8080", "[::]:8080"
 ---@return integer|string port or the message
 ---@return weft.Code? code as of `weft.listen`

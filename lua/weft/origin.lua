@@ -47,8 +47,9 @@ function origin.check(list)
    end
 end
 
--- The scheme may differ from ours: TLS may end in front of us.
-local function same_host(page, host)
+-- The scheme may differ from ours, for TLS may end in front of us, unless it is known.
+local function same_host(page, host, scheme)
+   if scheme and page.scheme ~= scheme then return false end
    local ours = default_port[page.scheme] and host and read_host(host:lower())
    return ours and ours.host == page.host
       and (ours.port or default_port[page.scheme]) == page.port
@@ -76,13 +77,14 @@ function origin.compile(list)
    return compiled
 end
 
---- May a page of that Origin talk to the host that it asked for?
-function origin.allowed(text, host, compiled)
+--- May a page of that Origin talk to the host that it asked for? scheme: what it asked by, as
+-- far as that is known.
+function origin.allowed(text, host, compiled, scheme)
    if compiled["*"] then return true end
    if text == "null" then return compiled["null"] or false end
    local page = read(text)
    if not page then return false end
-   if same_host(page, host) then return true end
+   if same_host(page, host, scheme) then return true end
    for _, pattern in ipairs(compiled) do
       if matches(page, pattern) then return true end
    end

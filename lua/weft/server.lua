@@ -4,6 +4,7 @@
 -- the handshake, and would not shrink while the WebSocket idles.
 
 local before = require "weft.before"
+local behind = require "weft.behind"
 local core = require "weft.core"
 require "weft.content" -- the methods of requests
 local events = require "weft.events"
@@ -159,6 +160,31 @@ local function release(record)
 end
 claim.__close = release
 
+local function record_of(app, ip)
+   local record = app.addresses[ip]
+   if not record then
+      record = setmetatable({ app = app, ip = ip, taken = 0 }, claim)
+      app.addresses[ip] = record
+   end
+   return record
+end
+
+-- One more of that address: its record, or nil where it is not counted; or false, status, the
+-- option that says no. All of this machine's (unix:) and all of a proxy's have one address.
+local function claim_for(app, ip)
+   local most = app.limits.max_connections_per_ip
+   if most == 0 or ip == "unix:" or behind.is_proxy(app.behind, ip) then return nil end
+   local record = record_of(app, ip)
+   if record.taken >= most then return false, 429, "max_connections_per_ip" end
+   record.taken = record.taken + 1
+   return record
+end
+
+local function refuse_as_too_many(stream, status, option)
+   return response.refuse(stream, nil, status, { ["retry-after"] = 5 },
+      ("too many connections (%s)"):format(option))
+end
+
 local function with_claim(record, handler, ws)
    local _ <close> = record
    handler(ws)
@@ -257,7 +283,8 @@ local function next_request(worker, timeout, head_timeout)
    if request then
       app.requests = app.requests + 1
       if worker.peer then request.peer_certificate = worker.peer end
-      return request
+      if not app.behind or behind.apply(app.behind, request) then return request end
+      why, status = "a malformed Forwarded field", 400
    end
    if status then refuse_head(worker, why, status) end
 end
@@ -266,7 +293,7 @@ end
 local function tell_failure(worker, message)
    local hook = worker.tls.on_failure
    if not hook then return end
-   local ok, text = guarded(hook, message, worker.stream:getpeername() or "")
+   local ok, text = guarded(hook, message, core.peer(worker.stream))
    if not ok then core.report(text) end
 end
 
@@ -288,6 +315,51 @@ local function shake_hands(worker, timeout)
    return math.max(timeout - (core.now() - started), 0.001)
 end
 
+local function refuse_preface(worker, message, code)
+   local app = worker.app
+   if code ~= "protocol" and code ~= "refused" then return end
+   app.refused = app.refused + 1
+   if worker.tls then tell_failure(worker, message)
+   else response.refuse(worker.stream, nil, code == "refused" and 403 or 400, nil, message) end
+end
+
+-- The PROXY protocol, within the same time: what is left of it, or nil. Only then is it known
+-- whose connection this is.
+local function read_preface(worker, timeout)
+   local app, stream = worker.app, worker.stream
+   local started = core.now()
+   worker.idle = true
+   local ok, message, code = behind.take(worker.preface, stream, timeout)
+   worker.idle = false
+   if not ok then return refuse_preface(worker, message, code) end
+   local record, status, option = claim_for(app, core.peer(stream))
+   if record == false then
+      app.refused = app.refused + 1
+      if not worker.tls then refuse_as_too_many(stream, status, option) end
+      return nil
+   end
+   worker.record = record
+   return math.max(timeout - (core.now() - started), 0.001)
+end
+
+-- A connection of a trusted proxy is nobody's, but each of its requests is a client's.
+local function answer_for(worker, request)
+   local app = worker.app
+   if not request.forwarded or app.limits.max_connections_per_ip == 0 then
+      return answer(worker, request)
+   end
+   local record, status, option = claim_for(app, request.remote)
+   if record == false then
+      app.refused = app.refused + 1
+      return refuse_as_too_many(worker.stream, status, option)
+   end
+   worker.record = record
+   local goes_on = answer(worker, request)
+   if record then release(record) end
+   worker.record = nil
+   return goes_on
+end
+
 local function converse(worker, timeout)
    local app = worker.app
    local limits = app.limits
@@ -295,7 +367,7 @@ local function converse(worker, timeout)
    repeat
       local request = next_request(worker, timeout, head_timeout)
       timeout, head_timeout = limits.keepalive_timeout, limits.handshake_timeout
-   until not request or not answer(worker, request) or app.closed
+   until not request or not answer_for(worker, request) or app.closed
 end
 
 -- One connection from accept to close, or until it is a WebSocket. Should this
@@ -303,7 +375,8 @@ end
 local function serve(worker)
    local timeout = worker.app.limits.handshake_timeout
    core.own(worker.stream)
-   if worker.tls then timeout = shake_hands(worker, timeout) end
+   if worker.preface then timeout = read_preface(worker, timeout) end
+   if timeout and worker.tls then timeout = shake_hands(worker, timeout) end
    if timeout then converse(worker, timeout) end
    if worker.stream then worker.stream:linger() end
 end
@@ -311,7 +384,8 @@ end
 -- A worker is a task that serves one connection after the other, and rests in
 -- between: so a thousand handshakes leave no thousand coroutines to collect.
 -- { app, token, stream, record = of its address or nil, idle = between requests,
---   tls = the listener's context or nil, peer = a client's certificate or nil }
+--   tls = the listener's context or nil, peer = a client's certificate or nil,
+--   preface = who has to send the PROXY protocol, or nil }
 local worker_class = {}
 local MAX_RESTING = 128
 
@@ -346,11 +420,12 @@ local function work(worker)
    until not rest(worker)
 end
 
-local function start_serving(app, stream, record, context)
+local function start_serving(app, stream, record, context, preface)
    local worker = table.remove(app.resting)
    local fresh = not worker
    worker = worker or setmetatable({ app = app }, worker_class)
    worker.stream, worker.record, worker.tls, worker.busy = stream, record, context, true
+   worker.preface = preface
    app.open = app.open + 1
    if not fresh then
       core.unpark(worker.token)
@@ -360,37 +435,19 @@ local function start_serving(app, stream, record, context)
    core.spawn(work, worker)
 end
 
-local function record_of(app, ip)
-   local record = app.addresses[ip]
-   if not record then
-      record = setmetatable({ app = app, ip = ip, taken = 0 }, claim)
-      app.addresses[ip] = record
-   end
-   return record
-end
-
--- nil or the record of its address; or false, status, the option that says no.
-local function admit(app, stream)
-   local limits = app.limits
-   if app.open + app.hub:connections() >= limits.max_connections then
+-- nil or the record of its address; or false, status, the option that says no. Behind the
+-- PROXY protocol the address is not known yet.
+local function admit(app, stream, preface)
+   if app.open + app.hub:connections() >= app.limits.max_connections then
       return false, 503, "max_connections"
-   elseif limits.max_connections_per_ip == 0 then
-      return nil
    end
-   local ip, _, family = stream:getpeername()
-   if family == "unix" then return nil end -- all of this machine's have one address
-   local record = record_of(app, ip or "unknown")
-   if record.taken >= limits.max_connections_per_ip then
-      return false, 429, "max_connections_per_ip"
-   end
-   record.taken = record.taken + 1
-   return record
+   if preface then return nil end
+   return claim_for(app, core.peer(stream))
 end
 
 local function turn_away(app, stream, status, option)
    core.own(stream)
-   response.refuse(stream, nil, status, { ["retry-after"] = 5 },
-      ("too many connections (%s)"):format(option))
+   refuse_as_too_many(stream, status, option)
    app.turning_away = app.turning_away - 1
 end
 
@@ -405,14 +462,14 @@ local function refuse_peer(app, stream, status, option, context)
 end
 
 --- The task of one listener; ends when it is closed.
-function server.accept(app, listener, context)
+function server.accept(app, listener, context, preface)
    for stream in listener:each() do
       app.accepted = app.accepted + 1
-      local record, status, option = admit(app, stream)
+      local record, status, option = admit(app, stream, preface)
       if record == false then
          refuse_peer(app, stream, status, option, context)
       else
-         start_serving(app, stream, record, context)
+         start_serving(app, stream, record, context, preface)
       end
    end
 end

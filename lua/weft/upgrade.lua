@@ -86,8 +86,10 @@ end
 function upgrade.origin_allowed(route, request)
    local from = request:header("origin")
    if not from then return true end
+   local told = request.forwarded
    return request:count("origin") == 1
-      and origin.allowed(from, request:header("host"), route.origins)
+      and origin.allowed(from, told and told.host or request:header("host"), route.origins,
+         told and told.scheme)
 end
 
 local function protocol_for(route, request)

@@ -191,6 +191,7 @@ static int l_ws_accept(lua_State *L)
     wf_extension agreed;
     if (s->fd < 0 || !queue_101(L, s, &agreed))
         return wf_fail_stream(L, s, "handshake");
+    s->peer = wf_request_arg(L, 2)->peer; /* a trusted proxy may have said who it is */
     return push_websocket(L, s, hub, 5, &agreed, false);
 }
 

@@ -320,6 +320,7 @@ int luaopen_weft_core(lua_State *L)
     wf_open_reads(L, module);
     wf_open_coding(L, module);
     wf_open_http(L, module);
+    wf_open_preface(L, module);
     wf_open_handshake(L, module);
     wf_open_ws_options(L, module);
     wf_open_websocket(L, module);

@@ -132,8 +132,11 @@ int wf_ip_bytes(const char *ip, uint8_t bytes[16])
     memset(bytes, 0, 16);
     if (inet_pton(AF_INET, ip, bytes) == 1)
         return 4;
-    if (inet_pton(AF_INET6, ip, bytes) != 1)
-        return 0;
+    return inet_pton(AF_INET6, ip, bytes) == 1 ? wf_ip_unmap(bytes) : 0;
+}
+
+int wf_ip_unmap(uint8_t bytes[16])
+{
     if (memcmp(bytes, v4_mapped, sizeof v4_mapped) != 0)
         return 16;
     memmove(bytes, bytes + 12, 4);

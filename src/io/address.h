@@ -43,6 +43,8 @@ const char *wf_sockaddr_family(const wf_sockaddr *address);
 /* 4 or 16 bytes of a numeric address in its usual form, with no zone; IPv4 also when it
  * is mapped into IPv6. 0: it is none. */
 int wf_ip_bytes(const char *ip, uint8_t bytes[16]);
+/* Of IPv6: 4 when it was IPv4 mapped, and is so no more, else 16. */
+int wf_ip_unmap(uint8_t bytes[16]);
 
 /* A non-blocking socket that no child inherits; -1: errno. type: SOCK_STREAM, ... */
 int wf_socket(int family, int type);
