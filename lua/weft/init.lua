@@ -15,6 +15,7 @@ local reconnect = require "weft.reconnect"
 local session = require "weft.session"
 local tls = require "weft.tls"
 local udp = require "weft.udp"
+require "weft.streaming"
 
 local weft = {
    version = core.version,

@@ -105,6 +105,15 @@ limits.connection = {
    inbox_bytes = bytes(256 << 10, 1, GIGABYTE, "bytes kept for a task that is busy"),
 }
 
+-- A message that is taken in pieces is not kept, so what bounds the memory of others does
+-- not bound it.
+limits.chunks = {
+   max_message = { type = "integer", unit = "bytes", min = 1,
+      text = "the biggest message; 1009 beyond; by default there is no limit" },
+   timeout = { type = "number", unit = "seconds", min = 0, max = DAY,
+      text = "the longest wait for a piece; by default as long as it takes" },
+}
+
 -- What a request's head is held to.
 limits.head = {
    max_line = bytes(4096, 64, 65535, "the request line; 414"),

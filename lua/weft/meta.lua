@@ -245,6 +245,11 @@ function weft.json(value, status, headers) end
 ---@class weft.SendOptions
 ---@field compress? boolean false: it is not compressed; true: it is, also below `threshold`. Without permessage-deflate neither does anything
 
+--- Options of `ws:chunks`.
+---@class weft.ChunksOptions
+---@field max_message? integer bytes, at least 1: the biggest message; a bigger one closes the connection with 1009. By default there is no limit
+---@field timeout? number seconds, 0 to 86400: the longest wait for a chunk; by default as long as it takes
+
 --- Who may open a WebSocket, and with which subprotocol.
 ---@class weft.HandshakeOptions
 ---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for every name below it, "example.org" and "*.example.org" for http and https alike, with a port where it is not the scheme's own; "null" for pages without an origin (files, sandboxes), "*" for all. Others, malformed ones and repeated fields get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
@@ -983,7 +988,7 @@ local ws = {}
 ---@param timeout? number seconds
 ---@return string? message
 ---@return weft.Kind|string kind or what went wrong
----@return weft.Code? code "closed"; "timeout" of the call, or of the connection (`ping_timeout`, `idle_timeout`); "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives
+---@return weft.Code? code "closed"; "timeout" of the call, or of the connection (`ping_timeout`, `idle_timeout`); "protocol", "utf8" or "too_big" when the peer broke the rules and the connection ended; "busy" when another task receives, or is in a loop over `chunks`
 function ws:receive(timeout) end
 
 --- `for message, kind in ws:messages() do`: until the connection ends, however it does.
@@ -996,7 +1001,7 @@ function ws:messages() end
 ---@param opts? weft.SendOptions
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
+---@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "busy" when a writer is open, or another send waits; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
 function ws:send(data, kind, opts) end
 
 --- Sends a message unless it would have to wait.
@@ -1007,6 +1012,52 @@ function ws:send(data, kind, opts) end
 ---@return string? message
 ---@return weft.Code? code
 function ws:try_send(data, kind, opts) end
+
+--- `for chunk, last, kind in ws:chunks() do`: one message piece by piece, as it comes (RFC 6455 5.4),
+--- in constant memory: at most 128 KiB at a time, or what had come before the loop asked. A chunk of
+--- a text is whole characters; `last` is true with the last one, which alone may be empty. The loop
+--- is over after the message; another one takes the next. It runs not even once when the connection
+--- ends, or the time is over, before a message begins. In the middle of one it then raises, and so
+--- it does for two readers at a time. A loop that is left drops the rest of its message as it
+--- comes. `max_message` and `max_fragments` of the connection do not apply, `max_ratio` does.
+---@param opts? weft.ChunksOptions
+---@return fun(state: userdata): string?, boolean?, weft.Kind? next
+---@return userdata state its `<close>` leaves the loop
+---@return nil
+---@return userdata closing
+function ws:chunks(opts) end
+
+--- Opens a message that is sent piece by piece. Until it is closed no other message can be sent
+--- ("busy"); what is published to the connection waits, up to `hard_mark`, and pings and closes go
+--- in between. Where permessage-deflate was agreed on it is compressed, whatever its size.
+---@param kind? weft.Kind default "text"
+---@param opts? weft.SendOptions
+---@return weft.writer? writer
+---@return string? message
+---@return weft.Code? code "closed"; "busy" when another one is open, or a send waits
+function ws:writer(kind, opts) end
+
+--- A message that is being sent in pieces. Its `<close>` ends the message; after an error it closes
+--- the connection with 1011, if any of it was sent, since the peer would take the beginning for all
+--- of it. One that is collected unclosed does the same.
+---@class weft.writer
+local writer = {}
+
+--- Sends the next bytes, as a frame of their own, or several of 64 KiB (RFC 6455 5.4). Waits while
+--- the peer is slow (`high_mark`). Raises once the writer is closed.
+---@param data string of a text any bytes that make UTF-8 together
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "closed"; "utf8"; "timeout" of `send_timeout`, for each wait, or of a deadline; "busy" when another task writes
+---@return integer? sent how many of the bytes were sent all the same; the message can go on behind them
+function writer:write(data) end
+
+--- Ends the message. Does not wait. A text that ends inside of a character closes the connection
+--- with 1011.
+---@return true? ok
+---@return string? message
+---@return weft.Code? code "closed", "utf8", "busy"
+function writer:close() end
 
 --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
 ---@param timeout? number seconds, default the option `ping_timeout`; the connection can be used on after it

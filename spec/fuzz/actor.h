@@ -237,7 +237,7 @@ static void serve(actor *a)
                 return;
             continue;
         }
-        enum wf_error e = ws ? wf_ws_receive(ws, &m) : WF_CLOSED;
+        enum wf_error e = ws ? wf_ws_take(ws, &m, WF_TAKE_WHOLE) : WF_CLOSED;
         if (e == WF_OK) {
             take_message(a, ws, &m);
         } else if (e == WF_BUSY) {

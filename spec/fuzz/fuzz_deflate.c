@@ -115,7 +115,7 @@ static bool read_all(wf_inflater *f, inflated *to, uint8_t *room, size_t size)
     } while (k > 0);
     to->error = k;
     MUST(k != -2, "no memory");
-    MUST(k < 0 || wf_inflate_left(f) == 0, "input is left");
+    MUST(k < 0 || wf_inflate_take_back(f) == 0, "input is left");
     return k == 0;
 }
 

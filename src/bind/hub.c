@@ -122,7 +122,7 @@ static int l_queue(lua_State *L)
     wf_message m;
     if (!wf_message_arg(L, 2, &m))
         return 3;
-    enum wf_error e = ws ? wf_ws_send(ws, m.kind, m.data, m.len) : WF_CLOSED;
+    enum wf_error e = ws ? wf_ws_queue(ws, m.kind, m.data, m.len) : WF_CLOSED;
     if (e != WF_OK)
         return e == WF_CLOSED ? wf_websocket_fail(L, ws) : wf_fail(L, e, NULL);
     wf_send_now(ws->object.loop);

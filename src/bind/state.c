@@ -114,6 +114,8 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_DECODER] = "decoder",
     [WF_CLASS_UDP] = "udp",
     [WF_CLASS_TRIE] = "trie",
+    [WF_CLASS_CHUNKS] = "chunks",
+    [WF_CLASS_WRITER] = "writer",
 };
 
 /* [-0, +1, m] the new metatable, known to the state */
@@ -324,6 +326,7 @@ int luaopen_weft_core(lua_State *L)
     wf_open_handshake(L, module);
     wf_open_ws_options(L, module);
     wf_open_websocket(L, module);
+    wf_open_pieces(L, module);
     wf_open_hub(L, module);
     wf_open_trie(L, module);
     wf_open_tls(L, module);

@@ -29,6 +29,8 @@ typedef enum wf_class_id {
     WF_CLASS_DECODER,
     WF_CLASS_UDP,
     WF_CLASS_TRIE,
+    WF_CLASS_CHUNKS,
+    WF_CLASS_WRITER,
     WF_CLASS_COUNT,
 } wf_class_id;
 
@@ -42,6 +44,7 @@ typedef struct wf_state {
     struct wf_task *current; /* the running task, or NULL */
     struct wf_task *main;    /* stands for the main thread when it waits */
     size_t tasks;            /* alive */
+    uint32_t numbers;        /* the last one given to a reader or writer of pieces */
     bool closing;            /* the Lua state closes: no task runs any more */
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
@@ -143,7 +146,8 @@ void wf_open_preface(lua_State *L, int module);
 void wf_open_handshake(lua_State *L, int module);
 void wf_open_ws_options(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
-void wf_open_hub(lua_State *L, int module); /* after websocket */
+void wf_open_pieces(lua_State *L, int module); /* after websocket */
+void wf_open_hub(lua_State *L, int module);    /* after websocket */
 void wf_open_trie(lua_State *L, int module);
 void wf_open_tls(lua_State *L, int module);
 void wf_open_system(lua_State *L, int module);

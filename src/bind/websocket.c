@@ -49,8 +49,11 @@ int wf_websocket_fail(lua_State *L, const wf_ws *ws)
 static int fail_second_reader(lua_State *L, lua_KContext iterator)
 {
     if (iterator)
-        return luaL_error(L, "another task already waits in receive on this connection");
-    return wf_fail_busy(L, "receive on this connection");
+        return luaL_error(L, "another task already waits in receive on this connection, "
+                             "or a loop over chunks() is not over");
+    return wf_fail(L, WF_BUSY,
+                   "another task already waits in receive on this connection, or a loop "
+                   "over chunks() is not over");
 }
 
 static int receive_k(lua_State *L, int status, lua_KContext iterator);
@@ -60,7 +63,9 @@ static int receive_step(lua_State *L, lua_KContext iterator, bool first)
 {
     wf_ws *ws = wf_websocket_of(L);
     wf_message m;
-    enum wf_error e = ws ? wf_ws_receive(ws, &m) : WF_CLOSED;
+    if (ws && first && wf_ws_claimed(ws))
+        return fail_second_reader(L, iterator);
+    enum wf_error e = ws ? wf_ws_take(ws, &m, WF_TAKE_WHOLE) : WF_CLOSED;
     if (e == WF_OK) {
         wf_message_push(L, &m);
         wf_ws_received(ws, &m);
@@ -110,6 +115,13 @@ static int ws_messages(lua_State *L)
 
 /* -- sending --------------------------------------------------------------------- */
 
+int wf_websocket_fail_send(lua_State *L, const wf_ws *ws, enum wf_error e)
+{
+    if (e == WF_BUSY)
+        return wf_fail(L, e, "a writer is open on this connection");
+    return e == WF_CLOSED ? wf_websocket_fail(L, ws) : wf_fail(L, e, NULL);
+}
+
 /* Arguments 2 and 3, without waiting. [-0, +1|3, raises] */
 static int hand_over(lua_State *L, wf_ws *ws)
 {
@@ -122,7 +134,7 @@ static int hand_over(lua_State *L, wf_ws *ws)
         lua_pushboolean(L, true);
         return 1;
     }
-    return e == WF_CLOSED ? wf_websocket_fail(L, ws) : wf_fail(L, e, NULL);
+    return wf_websocket_fail_send(L, ws, e);
 }
 
 static int send_k(lua_State *L, int status, lua_KContext ctx)
@@ -140,7 +152,8 @@ static int send_k(lua_State *L, int status, lua_KContext ctx)
 static int ws_send(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
-    if (WF_LIKELY(!ws || !wf_ws_choked(ws) || ws->session.state != WF_SESSION_OPEN))
+    if (WF_LIKELY(!ws || !wf_ws_choked(ws) || ws->session.state != WF_SESSION_OPEN) ||
+        wf_session_is_open(&ws->session))
         return hand_over(L, ws);
     luaL_checkstring(L, 2);
     wf_message_kind(L, 3);
@@ -154,7 +167,7 @@ static int ws_send(lua_State *L)
 static int ws_try_send(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
-    if (ws && wf_ws_choked(ws)) {
+    if (ws && wf_ws_choked(ws) && !wf_session_is_open(&ws->session)) {
         lua_pushboolean(L, false);
         return 1;
     }

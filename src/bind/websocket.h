@@ -21,6 +21,8 @@ static inline wf_ws *wf_websocket_of(lua_State *L)
 }
 /* nil, message, code of a connection that has ended. [-0, +3, m] */
 int wf_websocket_fail(lua_State *L, const wf_ws *ws);
+/* The same for what sending returned; not for WF_UTF8. [-0, +3, m] */
+int wf_websocket_fail_send(lua_State *L, const wf_ws *ws, enum wf_error e);
 
 /* Argument arg as compiled options. [-0, +0, raises] */
 wf_ws_options *wf_ws_options_arg(lua_State *L, int arg);

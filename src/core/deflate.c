@@ -151,8 +151,10 @@ static bool run(wf_deflater *f, wf_buffer *to, const void *p, size_t n)
     return true;
 }
 
-/* RFC 7692 7.2.1. An empty message is one byte (7.2.3.6). */
-static wf_packed pack(wf_deflater *f, wf_deflate_env *env, const void *p, size_t n)
+/* RFC 7692 7.2.1; whole: the tail is cut off. An empty message is one byte (7.2.3.6), and
+ * so is what a message ends with whose tail was sent. */
+static wf_packed pack(wf_deflater *f, wf_deflate_env *env, const void *p, size_t n,
+                      bool whole)
 {
     static const uint8_t empty[1] = { 0 };
     wf_buffer *to = &env->packed;
@@ -166,7 +168,7 @@ static wf_packed pack(wf_deflater *f, wf_deflate_env *env, const void *p, size_t
         }
         return (wf_packed){ NULL, 0 };
     }
-    return (wf_packed){ to->data, to->len - sizeof tail };
+    return (wf_packed){ to->data, to->len - (whole ? sizeof tail : 0) };
 }
 
 wf_packed wf_deflate_alone(const wf_deflate_options *options, unsigned window,
@@ -176,14 +178,27 @@ wf_packed wf_deflate_alone(const wf_deflate_options *options, unsigned window,
     wf_deflater *f = lend_deflater(options, window, env);
     if (f && !f->fresh)
         deflateReset(&f->z);
-    return pack(f, env, p, n);
+    return pack(f, env, p, n, true);
 }
 
 wf_packed wf_deflate_message(wf_deflate *d, wf_deflate_env *env, const void *p, size_t n)
 {
     if (!d->deflater_stays)
         return wf_deflate_alone(d->options, d->window, env, p, n);
-    return pack(own_deflater(d, env), env, p, n);
+    return pack(own_deflater(d, env), env, p, n, true);
+}
+
+wf_packed wf_deflate_part(wf_deflate *d, wf_deflate_env *env, const void *p, size_t n,
+                          bool last)
+{
+    wf_deflater *f = n > 0 ? own_deflater(d, env) : NULL;
+    return pack(f, env, p, n, last);
+}
+
+void wf_deflate_part_end(wf_deflate *d)
+{
+    if (!d->deflater_stays)
+        free_deflater(d->deflater);
 }
 
 /* -- decompressors ---------------------------------------------------------------- */
@@ -248,9 +263,12 @@ void wf_inflate_feed(wf_inflater *f, const uint8_t *p, size_t n)
     f->count.in += n;
 }
 
-size_t wf_inflate_left(const wf_inflater *f)
+size_t wf_inflate_take_back(wf_inflater *f)
 {
-    return f->z.avail_in;
+    size_t left = f->tailed ? 0 : f->z.avail_in; /* the tail is no input */
+    f->z.avail_in -= (uInt)left;
+    f->count.in -= left;
+    return left;
 }
 
 void wf_inflate_last(wf_inflater *f)
@@ -260,6 +278,11 @@ void wf_inflate_last(wf_inflater *f)
         return;
     f->z.next_in = (Bytef *)(uintptr_t)tail;
     f->z.avail_in = sizeof tail;
+}
+
+bool wf_inflate_tailed(const wf_inflater *f)
+{
+    return f->tailed;
 }
 
 /* RFC 7692 7.2.3.4: a final block is not the last one of the connection. What follows it

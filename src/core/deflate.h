@@ -73,6 +73,11 @@ wf_packed wf_deflate_message(wf_deflate *d, wf_deflate_env *env, const void *p, 
  * that came before. */
 wf_packed wf_deflate_alone(const wf_deflate_options *options, unsigned window,
                            wf_deflate_env *env, const void *p, size_t n);
+/* The next part of a message that is sent in parts; the last may be empty. Until
+ * wf_deflate_part_end the compressor is the connection's own, also without takeover. */
+wf_packed wf_deflate_part(wf_deflate *d, wf_deflate_env *env, const void *p, size_t n,
+                          bool last);
+void wf_deflate_part_end(wf_deflate *d);
 /* The peer was sent a message that our compressor has not seen: it must not refer to
  * what was before it. */
 void wf_deflate_forget(wf_deflate *d);
@@ -88,10 +93,11 @@ typedef struct wf_inflated {
 wf_inflater *wf_inflate_begin(wf_deflate *d, wf_deflate_env *env);
 /* The next compressed bytes; they must stay until they are used. */
 void wf_inflate_feed(wf_inflater *f, const uint8_t *p, size_t n);
-/* How many of these are not used yet. */
-size_t wf_inflate_left(const wf_inflater *f);
+/* Takes back what of these is not used yet; how many bytes. */
+size_t wf_inflate_take_back(wf_inflater *f);
 /* All have been fed: so is now the tail of RFC 7692 7.2.2. */
 void wf_inflate_last(wf_inflater *f);
+bool wf_inflate_tailed(const wf_inflater *f);
 /* Inflates; > 0: that many bytes; 0: wants more; -1: no valid data; -2: no memory. */
 long wf_inflate_read(wf_inflater *f, uint8_t *to, size_t room);
 /* After the tail: was that a whole number of blocks? */

@@ -106,6 +106,19 @@ bool wf_outq_share(wf_outq *q, wf_outpool *pool, wf_blob *blob)
     return add_seg(q, pool, blob, blob->data, blob->used);
 }
 
+void wf_outq_move(wf_outq *q, wf_outq *from)
+{
+    if (!from->head)
+        return;
+    if (q->tail)
+        q->tail->next = from->head;
+    else
+        q->head = from->head;
+    q->tail = from->tail;
+    q->bytes += from->bytes;
+    *from = (wf_outq){ 0 };
+}
+
 int wf_outq_iov(const wf_outq *q, struct iovec *iov, int max)
 {
     int n = 0;

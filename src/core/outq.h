@@ -68,6 +68,9 @@ bool wf_outq_put(wf_outq *q, wf_outpool *pool, const void *p, size_t n);
 /* Queues the blob's used bytes and takes a reference of its own. */
 bool wf_outq_share(wf_outq *q, wf_outpool *pool, wf_blob *blob);
 
+/* All of `from` goes behind what is queued. */
+void wf_outq_move(wf_outq *q, wf_outq *from);
+
 /* The first segments, for writev; returns how many. */
 int wf_outq_iov(const wf_outq *q, struct iovec *iov, int max);
 /* The first n bytes have left. */

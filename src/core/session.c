@@ -25,6 +25,10 @@ void wf_session_free(wf_session *s)
 {
     wf_spares_give(&s->env->spares, &s->msg);
     wf_buffer_free(&s->control);
+    if (s->pieces)
+        wf_outq_clear(&s->pieces->later, &s->env->pool);
+    free(s->pieces);
+    s->pieces = NULL;
     wf_deflate_free(s->deflate, &s->env->deflate);
     s->deflate = NULL;
 }
@@ -51,7 +55,7 @@ static bool fresh_key(wf_session_env *env, uint8_t key[4])
     return true;
 }
 
-static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
+bool wf_session_queue(wf_session *s, unsigned b0, const void *data, size_t n)
 {
     uint8_t key[4];
     if (s->client && !fresh_key(s->env, key))
@@ -60,7 +64,7 @@ static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
     uint8_t *to = wf_outq_extend(s->out, &s->env->pool, h + n);
     if (!to && !(to = wf_outq_reserve(s->out, &s->env->pool, h + n)))
         return false;
-    to += wf_frame_write(to, WF_FRAME_FIN | op, n, s->client);
+    to += wf_frame_write(to, b0, n, s->client);
     if (s->client) {
         memcpy(to, key, sizeof key);
         wf_mask_copy(to + sizeof key, data, n, key, 0);
@@ -68,6 +72,11 @@ static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
         memcpy(to, data, n);
     }
     return true;
+}
+
+static bool queue_frame(wf_session *s, unsigned op, const void *data, size_t n)
+{
+    return wf_session_queue(s, WF_FRAME_FIN | op, data, n);
 }
 
 /* Where nothing refers to it, what did not become shorter is sent as it was. */
@@ -88,6 +97,8 @@ enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size
 {
     if (s->state != WF_SESSION_OPEN)
         return WF_CLOSED;
+    if (wf_session_is_open(s) && !(op & 8)) /* RFC 6455 5.4: only control frames may */
+        return WF_BUSY;
     bool ok = wf_session_compresses(s, op, n) ? queue_compressed(s, op & 15, data, n)
                                               : queue_frame(s, op & 15, data, n);
     return ok ? WF_OK : WF_NOMEM;
@@ -158,16 +169,43 @@ static bool fail(wf_session *s, unsigned code, const char *why)
     return false;
 }
 
+bool wf_session_exceeds(wf_session *s, unsigned limit)
+{
+    static const char *const why[] = { NULL, "message over max_message",
+                                       "fragments over max_fragments",
+                                       "empty fragments over max_empty_fragments" };
+    if (s->take != WF_TAKE_WAIT || s->dropping)
+        return fail(s, WF_CLOSE_TOO_BIG, why[limit]);
+    s->held = (uint8_t)limit;
+    return true;
+}
+
 /* As soon as the length is known: before anything is allocated for it. */
 static bool judge_size(wf_session *s, const wf_frame *f)
 {
     if (f->b0 & 8)
         return true;
-    size_t most = s->limits.max_message;
     if ((f->b0 & 15) ? f->b0 & WF_FRAME_RSV1 : s->compressed)
         return wf_session_judge_packed(s, f);
-    if (f->length > most || s->msg.len > most - f->length)
-        return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    uint64_t most = wf_session_most(s);
+    uint64_t had = s->msg.len + (s->piecewise && s->pieces ? s->pieces->taken : 0);
+    if (f->length > most || had > most - f->length)
+        return wf_session_exceeds(s, WF_HELD_SIZE);
+    return true;
+}
+
+/* What is not kept may have any number of frames, but each has to bring something. */
+static bool judge_count(wf_session *s, const wf_frame *f)
+{
+    bool piecemeal = wf_session_piecemeal(s), nothing = f->length == 0;
+    if (piecemeal && !nothing)
+        s->empty = 0;
+    if (s->fragments < UINT32_MAX)
+        s->fragments++;
+    if (s->fragments > s->limits.max_fragments && !piecemeal)
+        return wf_session_exceeds(s, WF_HELD_FRAGMENTS);
+    if (nothing && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
+        return wf_session_exceeds(s, WF_HELD_EMPTY);
     return true;
 }
 
@@ -189,11 +227,7 @@ static bool begin_frame(wf_session *s, const wf_frame *f, const uint8_t *end)
         s->utf8 = WF_UTF8_START;
         s->fragments = s->empty = 0;
     }
-    if (++s->fragments > s->limits.max_fragments)
-        return fail(s, WF_CLOSE_TOO_BIG, "fragments over max_fragments");
-    if (f->length == 0 && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
-        return fail(s, WF_CLOSE_TOO_BIG, "empty fragments over max_empty_fragments");
-    return true;
+    return judge_count(s, f);
 }
 
 /* Judges a header as far as it has come; returns its length when complete. */
@@ -237,9 +271,8 @@ static bool take_header(wf_session *s, uint8_t **p, size_t *n)
     return false;
 }
 
-/* Unmasks and checks the next k payload bytes of a data frame where they lie, a
- * first-level cache's worth at a time. */
-static bool take_payload(wf_session *s, uint8_t *p, size_t k)
+/* A first-level cache's worth at a time. */
+bool wf_session_take_payload(wf_session *s, uint8_t *p, size_t k)
 {
     s->left -= k;
     while (k > 0) {
@@ -292,7 +325,9 @@ wf_event wf_session_end_data(wf_session *s, wf_message *m)
         return WF_EVENT_CLOSE;
     }
     m->kind = s->kind;
+    m->more = false;
     s->kind = 0;
+    s->piecewise = s->dropping = false;
     return WF_EVENT_MESSAGE;
 }
 
@@ -302,7 +337,7 @@ static wf_event take_data(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
     size_t k = (size_t)WF_MIN(s->left, *n);
     *p += k;
     *n -= k;
-    if (!take_payload(s, at, k))
+    if (!wf_session_take_payload(s, at, k))
         return WF_EVENT_CLOSE;
     bool last = s->left == 0 && (s->b0 & WF_FRAME_FIN);
     bool whole = last && s->msg.len == 0 && s->phase == k;
@@ -355,7 +390,7 @@ static void answer_ping(wf_session *s, const uint8_t *body, size_t n)
 static wf_event end_control(wf_session *s, uint8_t *body, size_t n, wf_message *m)
 {
     s->in_frame = false;
-    *m = (wf_message){ body, n, 0 };
+    *m = (wf_message){ body, n, 0, false };
     switch (s->b0 & 15) {
     case WF_OP_CLOSE:
         take_close(s, body, n);
@@ -397,6 +432,7 @@ static bool take_small(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 {
     uint8_t *h = *p;
     if (s->client || *n < 6 || s->in_frame || s->header_len > 0 || s->kind ||
+        s->take > WF_TAKE_WAIT ||
         (h[0] != (WF_FRAME_FIN | WF_OP_TEXT) && h[0] != (WF_FRAME_FIN | WF_OP_BINARY)))
         return false;
     size_t len = h[1] ^ WF_FRAME_MASKED; /* over 125: unmasked, or a longer form */
@@ -407,7 +443,7 @@ static bool take_small(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
         wf_mask(h + 6, len, h + 2, 0); /* the other way reports it */
         return false;
     }
-    *m = (wf_message){ h + 6, len, h[0] & 15 };
+    *m = (wf_message){ h + 6, len, h[0] & 15, false };
     *p += 6 + len;
     *n -= 6 + len;
     return true;
@@ -420,20 +456,39 @@ static void forget_delivered(wf_session *s)
     wf_spares_give(&s->env->spares, &s->msg);
 }
 
+/* The next bytes are of the frame that was begun. */
+static wf_event take_frame(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
+{
+    if (s->b0 & 8)
+        return take_control(s, p, n, m);
+    if (WF_UNLIKELY(s->take != WF_TAKE_WHOLE || s->piecewise || s->held)) {
+        wf_event event = wf_session_steer(s, m);
+        if (event != WF_EVENT_NONE)
+            return event;
+    }
+    return s->compressed  ? wf_session_take_packed(s, p, n, m)
+           : s->piecewise ? wf_session_take_piece(s, p, n, m)
+                          : take_data(s, p, n, m);
+}
+
+/* Without more input: is there something to be done? */
+static bool is_due(const wf_session *s)
+{
+    return s->in_frame && (s->left == 0 || s->more || s->held);
+}
+
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 {
     if (s->delivered)
         forget_delivered(s);
     if (s->state != WF_SESSION_DONE && take_small(s, p, n, m))
         return WF_EVENT_MESSAGE;
-    while (s->state != WF_SESSION_DONE && (*n > 0 || (s->in_frame && s->left == 0))) {
+    while (s->state != WF_SESSION_DONE && (*n > 0 || is_due(s))) {
         if (!s->in_frame && !take_header(s, p, n))
             break;
-        if (*n == 0 && s->left > 0)
+        if (*n == 0 && !is_due(s))
             return WF_EVENT_NONE;
-        wf_event event = s->b0 & 8       ? take_control(s, p, n, m)
-                         : s->compressed ? wf_session_take_packed(s, p, n, m)
-                                         : take_data(s, p, n, m);
+        wf_event event = take_frame(s, p, n, m);
         if (event != WF_EVENT_NONE)
             return event;
     }
@@ -444,7 +499,7 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 size_t wf_session_window(wf_session *s, uint8_t **p)
 {
     if (s->state == WF_SESSION_DONE || !s->in_frame || (s->b0 & 8) || s->compressed ||
-        s->left < WINDOW_MIN || s->delivered)
+        s->left < WINDOW_MIN || s->delivered || s->held || wf_session_piecemeal(s))
         return 0;
     if (s->msg.len == s->msg.cap && !grow(s, FIRST_ROOM))
         return 0;
@@ -454,6 +509,6 @@ size_t wf_session_window(wf_session *s, uint8_t **p)
 
 void wf_session_filled(wf_session *s, size_t n)
 {
-    if (take_payload(s, s->msg.data + s->msg.len, n))
+    if (wf_session_take_payload(s, s->msg.data + s->msg.len, n))
         s->msg.len += n;
 }

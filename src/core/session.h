@@ -4,7 +4,8 @@
  *
  * Input is pulled: wf_session_next() takes what it needs from the caller's bytes
  * (which it unmasks in place) and stops after each event, so the caller decides
- * when to go on. Pings are answered and closes echoed into the output queue.
+ * when to go on. Pings are answered and closes echoed into the output queue. A message
+ * can also be taken, and be sent, piece by piece: then no part of it is kept.
  */
 #ifndef WF_CORE_SESSION_H
 #define WF_CORE_SESSION_H
@@ -51,6 +52,33 @@ typedef enum wf_session_state {
     WF_SESSION_DONE,       /* both, or a failure: input is ignored, nothing may be sent */
 } wf_session_state;
 
+/* What becomes of data: the caller sets wf_session.take before it asks for more. */
+typedef enum wf_take {
+    WF_TAKE_WHOLE,   /* messages; one that exceeds a limit fails the connection, and what
+                        is left of one that was begun in pieces is dropped */
+    WF_TAKE_WAIT,    /* the same, but nobody has asked yet: one that exceeds a limit, or
+                        was begun in pieces, waits for how it will be asked for */
+    WF_TAKE_PIECES,  /* as they come; wf_session_want_pieces first */
+    WF_TAKE_NOTHING, /* dropped */
+} wf_take;
+
+/* Exists once a message was taken or sent in pieces. */
+typedef struct wf_pieces {
+    /* in */
+    uint64_t max;     /* bytes of a message that is taken in pieces */
+    uint64_t taken;   /* of the one under way, without what is in msg */
+    uint8_t carry[4]; /* the beginning of a character that the next piece goes on with */
+    uint8_t carried;
+    /* out */
+    uint8_t op;         /* of the open message, and WF_SEND_PLAIN; 0: none */
+    bool begun, packed; /* its first frame was queued; it is compressed */
+    bool later_packed;  /* among `later` */
+    wf_utf8_state utf8;
+    uint32_t reader; /* for the caller: who takes and who sends them */
+    uint32_t writer;
+    wf_outq later; /* for the caller: what has to wait for the open message's end */
+} wf_pieces;
+
 typedef struct wf_session {
     wf_session_env *env;
     wf_outq *out;
@@ -65,8 +93,13 @@ typedef struct wf_session {
     uint8_t b0, key[4], header_len;
     uint8_t header[WF_FRAME_HEAD_MAX]; /* an incomplete one */
     bool compressed;                   /* the message under way is */
-    uint64_t left;                     /* payload bytes of the frame still to come */
-    uint64_t phase;                    /* payload bytes that came */
+    uint8_t take;                      /* wf_take */
+    uint8_t held;       /* the limit that it exceeds while it waits, or 0 */
+    bool piecewise : 1; /* the message under way goes out in pieces, */
+    bool dropping : 1;  /* ... or nowhere */
+    bool more : 1;      /* the inflater may have more of what it was fed */
+    uint64_t left;      /* payload bytes of the frame still to come */
+    uint64_t phase;     /* payload bytes that came */
     uint32_t fragments, empty;
     uint32_t pongs;    /* bytes of answers since the output was last short */
     wf_buffer msg;     /* a message that did not arrive in one piece */
@@ -74,12 +107,15 @@ typedef struct wf_session {
     const char *fail;  /* why the session failed, or NULL */
     uint16_t code;     /* of the peer's close, or of the failure; 0 while open */
     uint16_t sent;     /* the close code we sent; 0: none */
+    uint16_t bare;     /* so many of the next bytes were unmasked already */
+    wf_pieces *pieces; /* NULL: not needed so far */
 } wf_session;
 
 typedef struct wf_message {
     const uint8_t *data; /* until the session's next call */
     size_t len;
     uint8_t kind; /* WF_OP_TEXT or WF_OP_BINARY */
+    bool more;    /* a piece, and not the last */
 } wf_message;
 
 typedef enum wf_event {
@@ -88,6 +124,8 @@ typedef enum wf_event {
     WF_EVENT_PING,    /* already answered; *m has its payload */
     WF_EVENT_PONG,    /* *m has its payload */
     WF_EVENT_CLOSE,   /* state is DONE; code, control (the reason) and fail tell */
+    WF_EVENT_PIECE,   /* *m: whole characters of a text; never empty, but for the last */
+    WF_EVENT_HELD,    /* data is next that WF_TAKE_WAIT leaves where it is */
 } wf_event;
 
 void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
@@ -98,6 +136,11 @@ void wf_session_compress(wf_session *s, wf_deflate *deflate);
 
 /* Advances *p and *n past what it used. */
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
+
+/* Before WF_TAKE_PIECES: messages of at most max bytes. False: no memory. */
+bool wf_session_want_pieces(wf_session *s, uint64_t max);
+/* What is left of a message that was begun in pieces goes nowhere. */
+void wf_session_drop_rest(wf_session *s);
 
 /* Where the next payload bytes of a big message could be received directly:
  * returns how many, 0 when there is no such message or no memory. */
@@ -116,11 +159,34 @@ static inline bool wf_session_compresses(const wf_session *s, unsigned op, size_
 }
 
 /* Queue a message, or a ping or pong (at most 125 bytes). WF_CLOSED after a close
- * was sent, WF_NOMEM; nothing is queued then. That a text is UTF-8 is the caller's
- * business, who may know it already. */
+ * was sent, WF_BUSY while a message is open, WF_NOMEM; nothing is queued then. That a
+ * text is UTF-8 is the caller's business, who may know it already. */
 enum wf_error wf_session_send(wf_session *s, unsigned op, const void *data, size_t n);
 /* Only the header of a server's message: its n bytes must follow at once. */
 size_t wf_session_head(unsigned op, size_t n, uint8_t head[WF_FRAME_HEAD_MAX]);
+
+/*
+ * A message in pieces, each of which is a frame (RFC 6455 5.4). Opens one, of that kind
+ * and perhaps WF_SEND_PLAIN: WF_CLOSED, WF_BUSY (one is open), WF_NOMEM.
+ */
+enum wf_error wf_session_open(wf_session *s, unsigned op);
+static inline bool wf_session_is_open(const wf_session *s)
+{
+    return WF_UNLIKELY(s->pieces != NULL) && s->pieces->op;
+}
+/* Queues the next bytes; the last ones end it. Nothing is queued with WF_CLOSED, WF_NOMEM
+ * or WF_UTF8: a text that goes wrong, or that would end inside of a character. */
+enum wf_error wf_session_write(wf_session *s, const void *data, size_t n, bool last);
+/* The same, of a server's message that is not compressed: only the header, which the n
+ * bytes must follow at once. */
+enum wf_error wf_session_write_head(wf_session *s, const void *data, size_t n, bool last,
+                                    uint8_t head[WF_FRAME_HEAD_MAX], size_t *len);
+/* Queues a message behind the open one, in pieces->later, and never compressed: what is
+ * still to come of the open one is, and in that order. WF_CLOSED, WF_NOMEM. */
+enum wf_error wf_session_send_later(wf_session *s, unsigned op, const void *data,
+                                    size_t n);
+/* Gives up an open message of which no frame was queued. */
+void wf_session_unopen(wf_session *s);
 
 /* Queues a close frame (code 0: an empty one) if none was sent; reason is cut to
  * 123 bytes at a character. */

@@ -1,7 +1,8 @@
 /*
  * unpack: the payload of compressed messages (RFC 7692 7.2.2), inflated in steps into
  * the loop's scratch room. A message that comes in one piece and fits is handed out from
- * there; others gather in the session's buffer. Part of session.
+ * there, and so are pieces of messages; others gather in the session's buffer. Part of
+ * session.
  */
 #include <string.h>
 
@@ -17,7 +18,8 @@ static bool fail(wf_session *s, unsigned code, const char *why)
 /* What deflate makes of bytes that it cannot compress: a little more. */
 static uint64_t most_packed(const wf_session *s)
 {
-    return (uint64_t)s->limits.max_message + (s->limits.max_message >> 7) + 1024;
+    uint64_t most = wf_session_most(s);
+    return most + (most >> 7) + 1024;
 }
 
 bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
@@ -26,7 +28,7 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
     bool first = (f->b0 & 15) != 0;
     uint64_t had = first || !in ? 0 : wf_inflate_count(in)->in, most = most_packed(s);
     if (f->length > most || had > most - f->length)
-        return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+        return wf_session_exceeds(s, WF_HELD_SIZE);
     return true;
 }
 
@@ -34,8 +36,8 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
 static bool judge_inflated(wf_session *s)
 {
     const wf_inflated *count = wf_inflate_count(s->deflate->inflater);
-    if (count->out > s->limits.max_message)
-        return fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    if (count->out > wf_session_most(s))
+        return wf_session_exceeds(s, WF_HELD_SIZE);
     if (count->out > WF_RATIO_FREE &&
         count->out / s->deflate->options->max_ratio >= count->in)
         return fail(s, WF_CLOSE_TOO_BIG, "message inflates over max_ratio");
@@ -57,24 +59,32 @@ static bool keep(wf_session *s, const uint8_t *p, size_t n)
 
 /* Up to the byte that is too many: so it is known which fault was first, however the
  * input is cut. */
-static size_t room_left(const wf_session *s)
+static uint64_t room_left(const wf_session *s)
 {
-    const wf_inflated *count = wf_inflate_count(s->deflate->inflater);
-    return s->limits.max_message + 1 - (size_t)count->out;
+    return wf_session_most(s) + 1 - wf_inflate_count(s->deflate->inflater)->out;
 }
 
-/* Inflates what was fed behind the *have bytes in scratch; when that is full, they move
- * to the buffer. False: it failed. */
+/* The scratch room is full. True: it is a piece. */
+static bool empty_scratch(wf_session *s, const uint8_t *scratch, size_t *have)
+{
+    if (s->piecewise && !s->dropping)
+        return true;
+    if (!s->dropping)
+        keep(s, scratch, *have);
+    *have = 0;
+    return false;
+}
+
+/* Inflates what was fed behind the *have bytes in scratch. False: not all of it, for it
+ * failed, exceeds a limit and waits, or is a piece (s->more). */
 static bool inflate_fed(wf_session *s, uint8_t *scratch, size_t *have)
 {
     for (;;) {
-        if (*have == WF_SCRATCH) {
-            if (!keep(s, scratch, *have))
-                return false;
-            *have = 0;
-        }
+        s->more = *have == WF_SCRATCH && empty_scratch(s, scratch, have);
+        if (s->more || s->state == WF_SESSION_DONE)
+            return false;
         uint8_t *to = scratch + *have;
-        size_t room = WF_MIN(WF_SCRATCH - *have, room_left(s));
+        size_t room = (size_t)WF_MIN(WF_SCRATCH - *have, room_left(s));
         long k = wf_inflate_read(s->deflate->inflater, to, room);
         if (k == 0)
             return true;
@@ -86,34 +96,62 @@ static bool inflate_fed(wf_session *s, uint8_t *scratch, size_t *have)
         if (!judge_inflated(s))
             return false;
         *have += (size_t)k;
+        if (s->held) {
+            s->more = true;
+            return false;
+        }
     }
 }
 
-/* The next k payload bytes, unmasked a cache's worth at a time. */
-static bool inflate_payload(wf_session *s, uint8_t *p, size_t k, uint8_t *scratch,
-                            size_t *have)
+/* The next payload bytes, unmasked, a cache's worth of them. False: there are none. */
+static bool feed(wf_session *s, uint8_t **p, size_t *n)
 {
-    s->left -= k;
-    while (k > 0) {
-        size_t n = WF_MIN(k, CACHED);
-        if (!s->client)
-            wf_mask(p, n, s->key, (size_t)s->phase);
-        wf_inflate_feed(s->deflate->inflater, p, n);
-        if (!inflate_fed(s, scratch, have))
-            return false;
-        s->phase += n;
-        p += n;
-        k -= n;
+    size_t k = (size_t)WF_MIN(WF_MIN(s->left, *n), CACHED);
+    if (k == 0)
+        return false;
+    if (s->bare > 0) {
+        k = WF_MIN(k, s->bare);
+        s->bare = (uint16_t)(s->bare - k);
+    } else if (!s->client) {
+        wf_mask(*p, k, s->key, (size_t)s->phase);
     }
+    wf_inflate_feed(s->deflate->inflater, *p, k);
+    s->phase += k;
+    s->left -= k;
+    *p += k;
+    *n -= k;
     return true;
 }
 
-static bool inflate_tail(wf_session *s, uint8_t *scratch, size_t *have)
+/* What the inflater has not used yet goes back to the input. */
+static void take_back(wf_session *s, uint8_t **p, size_t *n)
 {
-    wf_inflate_last(s->deflate->inflater);
-    if (!inflate_fed(s, scratch, have))
+    size_t k = wf_inflate_take_back(s->deflate->inflater);
+    s->bare = (uint16_t)(s->bare + k);
+    s->phase -= k;
+    s->left += k;
+    *p -= k;
+    *n += k;
+}
+
+/* All that the frame, or the input, has; behind the last one the tail. The same. */
+static bool inflate_payload(wf_session *s, uint8_t **p, size_t *n, uint8_t *scratch,
+                            size_t *have)
+{
+    wf_inflater *f = s->deflate->inflater;
+    if (s->more && !inflate_fed(s, scratch, have))
         return false;
-    if (!wf_inflate_whole(s->deflate->inflater))
+    while (feed(s, p, n))
+        if (!inflate_fed(s, scratch, have))
+            return false;
+    if (s->left > 0 || !(s->b0 & WF_FRAME_FIN))
+        return true;
+    if (!wf_inflate_tailed(f)) {
+        wf_inflate_last(f);
+        if (!inflate_fed(s, scratch, have))
+            return false;
+    }
+    if (!wf_inflate_whole(f))
         return fail(s, WF_CLOSE_INVALID_DATA, "compressed data ends too early");
     wf_inflate_end(s->deflate, &s->env->deflate);
     return true;
@@ -123,36 +161,48 @@ static bool inflate_tail(wf_session *s, uint8_t *scratch, size_t *have)
 static uint8_t *prepare(wf_session *s)
 {
     uint8_t *scratch = wf_deflate_scratch(&s->env->deflate);
-    bool first = (s->b0 & 15) && s->phase == 0;
+    bool first = (s->b0 & 15) && s->phase == 0 && !s->more;
     if (scratch && (!first || wf_inflate_begin(s->deflate, &s->env->deflate)))
         return scratch;
     fail(s, WF_CLOSE_INTERNAL, "out of memory");
     return NULL;
 }
 
+/* The frame, or its input, is at an end with these bytes in scratch. */
+static wf_event take_inflated(wf_session *s, const uint8_t *scratch, size_t have,
+                              wf_message *m)
+{
+    bool last = s->left == 0 && (s->b0 & WF_FRAME_FIN);
+    bool piece = s->piecewise && !s->dropping, dropped = s->dropping;
+    bool whole = last && s->msg.len == 0;
+    if (!whole && !s->piecewise && !keep(s, scratch, have))
+        return WF_EVENT_CLOSE;
+    wf_event event = s->left == 0 ? wf_session_end_data(s, m) : WF_EVENT_NONE;
+    if (piece && event != WF_EVENT_CLOSE)
+        return wf_session_piece(s, m, scratch, have, last) ? WF_EVENT_PIECE
+                                                           : WF_EVENT_NONE;
+    if (event != WF_EVENT_MESSAGE)
+        return event;
+    m->data = whole ? scratch : s->msg.data;
+    m->len = whole ? have : s->msg.len;
+    s->delivered = !whole;
+    return dropped ? WF_EVENT_NONE : WF_EVENT_MESSAGE;
+}
+
 wf_event wf_session_take_packed(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 {
-    uint8_t *at = *p, *scratch = prepare(s);
-    size_t k = (size_t)WF_MIN(s->left, *n), have = 0;
+    uint8_t *scratch = prepare(s);
     if (!scratch)
         return WF_EVENT_CLOSE;
-    *p += k;
-    *n -= k;
-    if (!inflate_payload(s, at, k, scratch, &have))
+    size_t have = wf_session_carried(s, scratch);
+    if (inflate_payload(s, p, n, scratch, &have))
+        return take_inflated(s, scratch, have, m);
+    if (s->state == WF_SESSION_DONE)
         return WF_EVENT_CLOSE;
-    bool last = s->left == 0 && (s->b0 & WF_FRAME_FIN);
-    if (last && !inflate_tail(s, scratch, &have))
-        return WF_EVENT_CLOSE;
-    bool whole = last && s->msg.len == 0;
-    if (!whole && !keep(s, scratch, have))
-        return WF_EVENT_CLOSE;
-    if (s->left > 0)
-        return WF_EVENT_NONE;
-    wf_event event = wf_session_end_data(s, m);
-    if (event == WF_EVENT_MESSAGE) {
-        m->data = whole ? scratch : s->msg.data;
-        m->len = whole ? have : s->msg.len;
-        s->delivered = !whole;
+    take_back(s, p, n);
+    if (!s->held) {
+        wf_session_piece(s, m, scratch, have, false);
+        return WF_EVENT_PIECE;
     }
-    return event;
+    return keep(s, scratch, have) ? WF_EVENT_HELD : WF_EVENT_CLOSE;
 }

@@ -183,13 +183,19 @@ static bool make_room(wf_subscription *sub, const wf_policy *policy, size_t more
 
 /* -- in and out -------------------------------------------------------------------- */
 
+/* Behind a message that is open (wf_ws_open) nothing can go out, however long that is. */
+static bool is_stopped(const wf_ws *ws)
+{
+    return wf_ws_choked(ws) || wf_session_is_open(&ws->session);
+}
+
 /* The output may only be full of what this turn wrote: let the kernel have it first.
  * True when there is room. */
 static bool has_room(wf_ws *ws)
 {
     if (wf_ws_choked(ws) && !ws->stream->blocked)
         wf_stream_flush(ws->stream);
-    return !wf_ws_choked(ws);
+    return !is_stopped(ws);
 }
 
 static bool keep(wf_subscription *sub, const wf_policy *policy, wf_blob *frame,
@@ -286,7 +292,7 @@ static void feed_one(wf_ws *ws, wf_pending *p)
 
 void wf_pending_feed(wf_ws *ws)
 {
-    while (ws->pending && ws->hub && !wf_ws_choked(ws))
+    while (ws->pending && ws->hub && !is_stopped(ws))
         feed_one(ws, longest_waiting(ws));
     if (ws->stream)
         ws->stream->hungry = ws->pending != NULL;

@@ -16,7 +16,7 @@
 /* From here on a message goes to the kernel without being copied first; with more
  * input at hand there will be more output, and small ones had better leave together. */
 #define DIRECT_MIN (8u << 10)
-#define DIRECT_ALWAYS (64u << 10)
+#define DIRECT_ALWAYS WF_WRITE_BYTES
 
 static const wf_driver driver;
 
@@ -45,7 +45,7 @@ static bool inbox_put(wf_ws *ws, const wf_message *m)
         free(im);
         return false;
     }
-    *im = (wf_inbox_message){ NULL, m->len, m->kind };
+    *im = (wf_inbox_message){ NULL, m->len, m->kind, m->more, ws->session.take };
     if (m->len > 0)
         memcpy(im->data, m->data, m->len);
     *ws->inbox->end = im;
@@ -55,7 +55,7 @@ static bool inbox_put(wf_ws *ws, const wf_message *m)
     return true;
 }
 
-static void inbox_drop(wf_ws *ws)
+void wf_ws_inbox_drop(wf_ws *ws)
 {
     wf_inbox *in = ws->inbox;
     wf_inbox_message *im = in->first;
@@ -94,7 +94,7 @@ static void end(wf_ws *ws, unsigned code, bool clean, const char *why)
 static void bury(wf_ws *ws)
 {
     while (ws->inbox)
-        inbox_drop(ws);
+        wf_ws_inbox_drop(ws);
     wf_session_free(&ws->session); /* needs the options */
     wf_ws_options_unref(ws->options);
     ws->options = NULL;
@@ -126,15 +126,10 @@ static void session_done(wf_ws *ws)
     wf_stream_finish(ws->stream, clean ? clean_end : WF_FINISH_LINGER);
 }
 
-static void fail(wf_ws *ws, unsigned code, const char *why)
+void wf_ws_fail(wf_ws *ws, unsigned code, const char *why)
 {
     wf_session_fail(&ws->session, code, why);
     session_done(ws);
-}
-
-void wf_ws_fail(wf_ws *ws, unsigned code, const char *why)
-{
-    fail(ws, code, why);
 }
 
 static void drained(wf_stream *s)
@@ -198,15 +193,18 @@ static void take_pong(wf_ws *ws, const wf_message *m)
     wf_wake(&ws->pinger, WF_OK);
 }
 
-/* Pulls the next message out of the input under way. */
-static bool pull(wf_ws *ws, wf_message *m)
+/* Pulls the next message, or piece of one, out of the input under way. */
+static bool pull(wf_ws *ws, wf_message *m, wf_take take)
 {
     wf_pump *pump = &ws->object.loop->pump;
+    ws->session.take = (uint8_t)take;
+    ws->held = false;
     for (;;) {
         if (ws->ended)
             return false;
         switch (wf_session_next(&ws->session, &pump->input, &pump->left, m)) {
         case WF_EVENT_MESSAGE:
+        case WF_EVENT_PIECE:
             pump->budget--;
             ws->moved = ws->object.loop->now;
             return true;
@@ -219,6 +217,9 @@ static bool pull(wf_ws *ws, wf_message *m)
             break;
         case WF_EVENT_CLOSE:
             session_done(ws);
+            return false;
+        case WF_EVENT_HELD:
+            ws->held = true;
             return false;
         case WF_EVENT_NONE:
             return false;
@@ -247,23 +248,37 @@ static bool hand_over(wf_ws *ws, const wf_message *m)
     return taken;
 }
 
+static wf_take taking(const wf_ws *ws)
+{
+    if (ws->reader)
+        return ws->in_pieces ? WF_TAKE_PIECES : WF_TAKE_WHOLE;
+    return nobody_listens(ws) ? WF_TAKE_NOTHING : WF_TAKE_WAIT;
+}
+
 /* The task that takes a message may end, and the connection with it. */
 static void deliver(wf_ws *ws)
 {
     const wf_pump *pump = &ws->object.loop->pump;
     wf_message m;
     while (pump->budget > 0 && !ws->object.dead) {
-        if (!ws->reader && !nobody_listens(ws) && !inbox_has_room(ws))
+        wf_take take = taking(ws);
+        if (take == WF_TAKE_WAIT && !inbox_has_room(ws))
             break;
-        if (!pull(ws, &m))
+        if (!pull(ws, &m, take))
             break;
         if (nobody_listens(ws) || hand_over(ws, &m) || ws->object.dead)
             continue;
         if (!inbox_put(ws, &m)) {
-            fail(ws, WF_CLOSE_INTERNAL, "out of memory");
+            wf_ws_fail(ws, WF_CLOSE_INTERNAL, "out of memory");
             break;
         }
     }
+}
+
+/* There is something to do without another byte from the peer. */
+static bool is_unfinished(const wf_ws *ws)
+{
+    return ws->stream->in.len > 0 || ws->held || ws->session.more;
 }
 
 /* Keeps what could not be delivered, and stops reading until it can. */
@@ -276,12 +291,12 @@ static void stash(wf_ws *ws)
     if (ours) {
         wf_buffer_consume(&s->in, s->in.len - pump->left);
     } else if (!wf_buffer_append(&s->in, pump->input, pump->left)) {
-        fail(ws, WF_CLOSE_INTERNAL, "out of memory");
+        wf_ws_fail(ws, WF_CLOSE_INTERNAL, "out of memory");
         return;
     }
     if (s->in.len == 0)
         wf_buffer_free(&s->in);
-    ws->paused = s->in.len > 0;
+    ws->paused = is_unfinished(ws);
     if (ws->paused && pump->budget == 0)
         wf_loop_ready(&s->object);
     s->chatty = s->chatty && !ws->paused;
@@ -293,7 +308,7 @@ static void take_input(wf_ws *ws, uint8_t *p, size_t n)
     wf_pump *pump = &ws->object.loop->pump;
     *pump = (wf_pump){ .ws = ws, .input = p, .left = n, .budget = TURN_MESSAGES };
     deliver(ws);
-    if (!ws->ended && ws->stream && (pump->left > 0 || ws->paused))
+    if (!ws->ended && ws->stream && (pump->left > 0 || ws->paused || is_unfinished(ws)))
         stash(ws);
     *pump = (wf_pump){ 0 };
 }
@@ -353,7 +368,7 @@ static void readable(wf_stream *s, bool ready)
     }
 }
 
-enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m)
+enum wf_error wf_ws_take(wf_ws *ws, wf_message *m, wf_take take)
 {
     wf_pump *pump = &ws->object.loop->pump;
     bool pumping = pump->ws == ws;
@@ -364,11 +379,14 @@ enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m)
     }
     if (ws->inbox) {
         const wf_inbox_message *im = ws->inbox->first;
-        *m = (wf_message){ im->data, im->len, im->kind };
+        *m = (wf_message){ im->data, im->len, im->kind, im->more };
         return WF_OK;
     }
-    if (pumping && pump->budget > 0 && pull(ws, m))
+    if (pumping && pump->budget > 0 && pull(ws, m, take))
         return WF_OK;
+    if (ws->paused && !pumping && !ws->ended)
+        wf_loop_ready(&ws->stream->object);
+    ws->in_pieces = take == WF_TAKE_PIECES;
     return ws->ended ? WF_CLOSED : WF_BUSY;
 }
 
@@ -376,23 +394,29 @@ void wf_ws_received(wf_ws *ws, const wf_message *m)
 {
     if (!ws->inbox || m->data != ws->inbox->first->data)
         return;
-    inbox_drop(ws);
+    wf_ws_inbox_drop(ws);
     if (ws->paused && ws->stream && ws->object.loop->pump.ws != ws)
         wf_loop_ready(&ws->stream->object);
 }
 
 /* -- output ---------------------------------------------------------------- */
 
+bool wf_ws_writes_directly(const wf_ws *ws, size_t n)
+{
+    bool last = ws->object.loop->pump.left == 0;
+    bool big = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
+    return big && !ws->session.client && wf_stream_idle(ws->stream);
+}
+
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
 {
     wf_stream *s = ws->stream;
     if (ws->ended || !s)
         return WF_CLOSED;
+    if (wf_session_is_open(&ws->session) && !(op & 8))
+        return ws->session.state == WF_SESSION_OPEN ? WF_BUSY : WF_CLOSED;
     ws->moved = (op & 15) < WF_OP_CLOSE ? s->object.loop->now : ws->moved;
-    bool last = s->object.loop->pump.left == 0;
-    bool direct = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
-    if (!direct || ws->session.client || !wf_stream_idle(s) ||
-        wf_session_compresses(&ws->session, op, n)) {
+    if (!wf_ws_writes_directly(ws, n) || wf_session_compresses(&ws->session, op, n)) {
         enum wf_error e = wf_session_send(&ws->session, op, data, n);
         if (e == WF_OK)
             wf_stream_touch(s);
@@ -416,31 +440,6 @@ enum wf_error wf_ws_ping(wf_ws *ws)
     return WF_OK;
 }
 
-bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed)
-{
-    wf_stream *s = ws->stream;
-    if (!s || ws->session.state != WF_SESSION_OPEN)
-        return false;
-    if (s->out.bytes > ws->options->hard && !s->blocked) {
-        wf_stream_flush(s); /* it may be this turn that was fast, not the peer slow */
-        if (ws->ended)
-            return false;
-    }
-    if (s->out.bytes > ws->options->hard) {
-        fail(ws, WF_CLOSE_TRY_LATER, "too slow: output over hard_mark");
-        return false;
-    }
-    if (!wf_outq_share(&s->out, &s->object.loop->env.pool, frame)) {
-        fail(ws, WF_CLOSE_INTERNAL, "out of memory");
-        return false;
-    }
-    if (compressed)
-        wf_deflate_forget(ws->session.deflate);
-    ws->moved = s->object.loop->now;
-    wf_stream_touch(s);
-    return true;
-}
-
 /* -- heartbeat and closing --------------------------------------------------- */
 
 /* Any bytes prove the peer alive; our own sending proves nothing. While we do not
@@ -454,7 +453,7 @@ static double heartbeat(wf_ws *ws, double now)
         return INFINITY;
     if (unheard && o->ping_timeout > 0 && now >= ws->silent + o->ping_timeout) {
         ws->late = true;
-        fail(ws, WF_CLOSE_INTERNAL, "ping timeout");
+        wf_ws_fail(ws, WF_CLOSE_INTERNAL, "ping timeout");
         ws->code = WF_CLOSE_ABNORMAL; /* no close was received */
         return INFINITY;
     }

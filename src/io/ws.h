@@ -1,6 +1,6 @@
 /*
  * ws: a WebSocket connection: a session on a stream, with inbox, heartbeat and
- * the ways to end. Receiving is pulled (wf_ws_receive), by the task that reads.
+ * the ways to end. Receiving is pulled (wf_ws_take), by the task that reads.
  */
 #ifndef WF_IO_WS_H
 #define WF_IO_WS_H
@@ -34,6 +34,8 @@ typedef struct wf_inbox_message {
     struct wf_inbox_message *next;
     size_t len;
     uint8_t kind;
+    bool more;    /* as of wf_message */
+    uint8_t take; /* wf_take: a piece is PIECES' */
     uint8_t data[];
 } wf_inbox_message;
 
@@ -59,7 +61,9 @@ typedef struct wf_ws {
     double moved;     /* when the last message came or went */
     float latency;    /* of the last answered ping; negative: none yet */
     uint32_t ping_id;
-    bool paused; /* reading stopped: the inbox is full */
+    bool paused;    /* reading stopped: the inbox is full, or nobody takes what came */
+    bool held;      /* of that, data that will be taken as it is asked for */
+    bool in_pieces; /* whoever waits in reader */
     /* the end */
     bool ended;    /* nothing more will be received, nothing can be sent */
     bool clean;    /* both sides sent their close */
@@ -84,10 +88,11 @@ void wf_ws_begin(wf_ws *ws);
 
 /*
  * The next message if there is one now (its bytes are good until the next call):
- * WF_OK. WF_BUSY: none yet, wait in ws->reader. WF_CLOSED: none will come.
+ * WF_OK. WF_BUSY: none yet, wait in ws->reader. WF_CLOSED: none will come. take:
+ * WF_TAKE_WHOLE, or for the next piece WF_TAKE_PIECES.
  */
-enum wf_error wf_ws_receive(wf_ws *ws, wf_message *m);
-/* Frees the message that wf_ws_receive handed out, if it was in the inbox. */
+enum wf_error wf_ws_take(wf_ws *ws, wf_message *m, wf_take take);
+/* Frees the message that wf_ws_take handed out, if it was in the inbox. */
 void wf_ws_received(wf_ws *ws, const wf_message *m);
 
 /* Output is over the high mark: wait in ws->stream->writer before sending. */
@@ -99,12 +104,45 @@ static inline bool wf_ws_choked(const wf_ws *ws)
  * perhaps WF_SEND_PLAIN or WF_SEND_COMPRESSED: WF_CLOSED,
  * WF_NOMEM. */
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n);
+/* The same, behind the message that is open, if one is (ws_pieces.c). */
+enum wf_error wf_ws_queue(wf_ws *ws, unsigned op, const void *data, size_t n);
+/* What is that big goes to the kernel without being copied first, if it can now. */
+bool wf_ws_writes_directly(const wf_ws *ws, size_t n);
 /* Sends a ping and notes its id and time. */
 enum wf_error wf_ws_ping(wf_ws *ws);
 /* A whole frame that others share; the slow connection is ended (1013). One that is
- * compressed refers to nothing but itself. */
+ * compressed refers to nothing but itself. While a message is open it waits. */
 bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed);
 
+/*
+ * ws_pieces.c: messages in pieces. Of those that come, one reader takes one message: it
+ * claims the connection under a number of its own, and leaves it when it has had the last
+ * piece, or wants no more: the rest is dropped then; begun: it has had some. WF_BUSY,
+ * WF_NOMEM.
+ */
+enum wf_error wf_ws_claim(wf_ws *ws, uint32_t reader, uint64_t max);
+void wf_ws_leave(wf_ws *ws, uint32_t reader, bool begun);
+/* Somebody takes a message in pieces. */
+static inline bool wf_ws_claimed(const wf_ws *ws)
+{
+    return WF_UNLIKELY(ws->session.pieces != NULL) && ws->session.pieces->reader;
+}
+/* The next piece, to who has claimed it: as wf_ws_take. */
+enum wf_error wf_ws_take_piece(wf_ws *ws, wf_message *m);
+
+/* Bytes of one frame at most, so that pings and closes need not wait for long. */
+#define WF_WRITE_BYTES (64u << 10)
+/* Opens a message, as wf_session_open. */
+enum wf_error wf_ws_open(wf_ws *ws, uint32_t writer, unsigned op);
+bool wf_ws_is_open(const wf_ws *ws, uint32_t writer);
+/* As wf_session_write. */
+enum wf_error wf_ws_write(wf_ws *ws, const void *data, size_t n, bool last);
+/* The message will never be whole: nothing happened if no part of it was sent; else the
+ * connection is closed with 1011, as there is no other way to tell the peer. */
+void wf_ws_give_up(wf_ws *ws);
+
+/* For ws_pieces.c: drops the first message of the inbox. */
+void wf_ws_inbox_drop(wf_ws *ws);
 /* Ends it with that code; why lasts. */
 void wf_ws_fail(wf_ws *ws, unsigned code, const char *why);
 
