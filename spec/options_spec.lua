@@ -105,7 +105,8 @@ describe("the limits", function()
       cookie = "weft.CookieOptions", session = "weft.SessionOptions",
       route = "weft.RouteOptions", channel = "weft.ChannelOptions",
       channels = "weft.ChannelsOptions", push = "weft.PushOptions",
-      read_history = "weft.ReadHistoryOptions" }
+      read_history = "weft.ReadHistoryOptions", channel_client = "weft.ChannelClientOptions",
+      room_publish = "weft.RoomPublishOptions" }
 
    local function fields_of(text, class)
       local fields = {}

@@ -5,6 +5,7 @@ local core = require "weft.core"
 local answers = require "weft.answers"
 local app = require "weft.app"
 local channel = require "weft.channel"
+local channel_client = require "weft.channel_client"
 local client = require "weft.client"
 local cookies = require "weft.cookies"
 local group = require "weft.group"
@@ -23,6 +24,7 @@ local weft = {
    group = group.run, channel = channel.new,
    tcp = core.tcp, udp = udp, dial = net.dial, listen = net.listen, tls = tls.new,
    connect = client.connect, reconnect = reconnect.each, app = app.new, http = http,
+   channel_client = channel_client.new,
    stdin = core.stdin,
    cookie = cookies.format, session = session.new, redirect = answers.redirect,
    json = answers.json, basic = answers.basic, bearer = answers.bearer, compare = core.compare,

@@ -475,6 +475,21 @@ limits.reconnect = options.merge(limits.connect, {
    on_stop = { type = "function", text = "function(why), when the loop ends by itself" },
 })
 
+-- Of a client of channels: it has one subprotocol.
+limits.channel_client = options.merge(limits.reconnect, {
+   request_timeout = seconds(10, 0.001, "until a request is answered, the time offline included"),
+   max_queue = count(1000, 1, 1 << 24, "requests that wait to be sent"),
+   max_buffer = count(10000, 1, 1 << 24, "what a room keeps until a task takes it"),
+})
+limits.channel_client.protocols = nil
+
+limits.room_publish = {
+   event = limits.publish.event,
+   timeout = { type = "number", unit = "seconds", min = 0, max = DAY,
+      text = "until it is answered; by default request_timeout" },
+   wait = { type = "boolean", default = true, text = "false: no answer is asked for" },
+}
+
 local function is_method(s)
    return not is_token(s) and "must be a method (an RFC 9110 token)" or nil
 end

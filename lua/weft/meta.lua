@@ -150,6 +150,15 @@ function weft.connect(url, opts) end
 ---@return fun(): weft.websocket?
 function weft.reconnect(url, opts) end
 
+--- A client of channels: it speaks `weft.1` (`doc/protocol.md`), connects again when the connection
+--- is lost, as `weft.reconnect` does, and then resumes all its rooms. Does not wait: what is asked
+--- before there is a connection waits for it, within its own time. It runs, and keeps the program
+--- running, until it is closed or `weft.reconnect` would end.
+---@param url string as for `weft.connect`
+---@param opts? weft.ChannelClientOptions
+---@return weft.channel_client
+function weft.channel_client(url, opts) end
+
 --- A server. Routes are added to it, then it listens.
 ---@param opts? weft.AppOptions
 ---@return weft.app
@@ -482,19 +491,22 @@ function weft.json(value, status, headers) end
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and TLS, in all
 ---@field tls? weft.TlsOptions|weft.tls for "tls://" addresses; given, it also means TLS
 
---- Options of `weft.connect`.
----@class weft.ConnectOptions: weft.ConnectionOptions, weft.HeadOptions
+--- How a client opens its connection.
+---@class weft.OpeningOptions: weft.ConnectionOptions, weft.HeadOptions
 ---@field attempt_delay? number seconds, default 0.25, 0.01 to 2: as of `weft.dial`
 ---@field proxy? string|boolean default true: from the environment, as curl does: `http_proxy` for ws:// and http://, `https_proxy` (`HTTPS_PROXY`) for wss:// and https://, else `all_proxy` (`ALL_PROXY`), unless `no_proxy` (`NO_PROXY`) names the target: "*", names and all below them, addresses, networks like "10.0.0.0/8", each also with ":port". A URL of a proxy: "http://user:password@host:port", "https://..." with TLS to the proxy, "socks5://..." with names looked up here, "socks5h://..." with names looked up there (RFC 1928, RFC 1929); without a scheme it is http. false: none
 ---@field proxy_tls? weft.TlsOptions|weft.tls of the connection to an https proxy, which is verified like any server; `tls` is for the target, inside of it
----@field protocols? string|string[] subprotocols to offer, the preferred first
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
 ---@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization; from wss:// to ws:// goes nothing
 ---@field tls? weft.TlsOptions|weft.tls for wss URLs; by default the system's CAs are trusted, and "http/1.1" is offered by ALPN
 
---- Options of `weft.reconnect`.
----@class weft.ReconnectOptions: weft.ConnectOptions
+--- Options of `weft.connect`.
+---@class weft.ConnectOptions: weft.OpeningOptions
+---@field protocols? string|string[] subprotocols to offer, the preferred first
+
+--- How a client comes back.
+---@class weft.RetryOptions
 ---@field min_delay? number seconds, default 0.5, 0.001 to 86400: the least time between two attempts
 ---@field max_delay? number seconds, default 30, 0.001 to 86400: the longest
 ---@field stable_after? number seconds, default 5, 0 to 86400: a connection that lasted so long forgets the failures before it
@@ -502,6 +514,36 @@ function weft.json(value, status, headers) end
 ---@field stop_on? (integer|weft.Code)[]|fun(why: weft.ReconnectReason): boolean close codes, HTTP statuses and codes that end the loop, instead of the default ones; or a function that decides
 ---@field on_retry? fun(why: weft.ReconnectReason) called before each wait
 ---@field on_stop? fun(why: weft.ReconnectReason) called when the loop ends by itself
+
+--- Options of `weft.reconnect`.
+---@class weft.ReconnectOptions: weft.ConnectOptions, weft.RetryOptions
+
+--- Options of `weft.channel_client`: those of `weft.reconnect` without `protocols`, and more.
+---@class weft.ChannelClientOptions: weft.OpeningOptions, weft.RetryOptions
+---@field request_timeout? number seconds, default 10, 0.001 to 86400: until a request is answered, the time without a connection included
+---@field max_queue? integer default 1000, 1 to 16777216: requests that wait to be sent; "too_big" above
+---@field max_buffer? integer default 10000, 1 to 16777216: what a room keeps until a task takes it; above it the oldest goes, and the room says so
+
+--- Options of `room:publish`.
+---@class weft.RoomPublishOptions
+---@field event? string a name for what happened
+---@field timeout? number seconds, 0 to 86400: until it is answered; by default `request_timeout`
+---@field wait? boolean default true: false: no answer is asked for, and nothing is known of it
+
+--- What happens in a room, in its order.
+---@class weft.RoomEvent
+---@field type "message"|"presence"|"recovered"|"missed"|"unsubscribed"
+---@field data any of a message
+---@field kind? "binary" of a message that was published as bytes
+---@field event? string the name of a message; of a presence "join", "leave" or "update"
+---@field offset? integer of a message, where the topic has history
+---@field epoch? string likewise
+---@field gap? boolean of a message that `receive` or `messages` gave: some before it were missed
+---@field user? { id: string, data: any } of a presence
+---@field recovered? boolean after a new connection: whether nothing was missed meanwhile. If not, what the program knows of the topic may be old; live messages follow
+---@field count? integer how many were missed, because the server's policy or `max_buffer` dropped them
+---@field code? string why the server ended it
+---@field message? string the same for people
 
 --- Why a turn of `weft.reconnect` is over.
 ---@class weft.ReconnectReason
@@ -1361,6 +1403,91 @@ function events:buffered() end
 --- Ends the stream. Idempotent.
 ---@return true
 function events:close() end
+
+--- A client of channels, of `weft.channel_client`. Can be a `<close>` variable. Where a request
+--- fails, `code` is a word of the protocol ("forbidden", "not_found", ...; `doc/protocol.md`) or one
+--- of the server's script if the server refused it, and one of `weft.code` if it got no answer.
+---@class weft.channel_client
+---@field connected boolean whether there is a connection
+---@field url string
+local channel_client = {}
+
+--- Subscribes to a topic, and waits until the server has answered.
+---@param topic string
+---@param params? any for the channel's `join`
+---@param timeout? number seconds, by default `request_timeout`
+---@return weft.room? room
+---@return string? message
+---@return string? code "already_subscribed" if this client has it; "timeout", "closed"
+function channel_client:subscribe(topic, params, timeout) end
+
+--- Leaves all rooms and says goodbye, without waiting. What waits ends with "closed". Idempotent.
+---@return true
+function channel_client:close() end
+
+--- A topic that a client of channels is subscribed to. With history on the topic each message
+--- comes exactly once and in order, over all connections; where that is impossible an event says
+--- so. Can be a `<close>` variable.
+---@class weft.room
+---@field topic string
+---@field data any what the channel's `join` said
+---@field epoch? string of the topic's history
+---@field offset? integer of the newest message that has come
+---@field recovered? boolean whether the last resuming missed nothing
+---@field closed boolean whether it was left, or the server ended it
+local room = {}
+
+--- `for message, event in room:messages() do`: until the room is left. Other events are passed over,
+--- but the message behind a gap has `event.gap`. JSON's null is cjson.null.
+---@return fun(): any, weft.RoomEvent?
+function room:messages() end
+
+--- The next message.
+---@param timeout? number seconds
+---@return any message
+---@return weft.RoomEvent|string event or the message of the failure
+---@return weft.Code? code "closed", "timeout"
+function room:receive(timeout) end
+
+--- `for event in room:events() do`: all that happens, until the room is left.
+---@return fun(): weft.RoomEvent?
+function room:events() end
+
+--- The next event of any type.
+---@param timeout? number seconds
+---@return weft.RoomEvent? event
+---@return string? message
+---@return weft.Code? code "closed", "timeout"
+function room:event(timeout) end
+
+--- Publishes, and waits until the server has taken it. A connection that breaks before the answer
+--- is "closed": it may have been published or not, and is not sent again.
+---@param data any a value for JSON
+---@param opts? weft.RoomPublishOptions
+---@return true? ok
+---@return integer|string|nil offset in the topic's history; or the message
+---@return string? code
+function room:publish(data, opts) end
+
+--- Calls a method of the channel.
+---@param method string
+---@param data? any
+---@param timeout? number seconds, by default `request_timeout`
+---@return any result nil without a message where it returned nothing
+---@return string? message
+---@return string? code
+function room:call(method, data, timeout) end
+
+--- Who is present.
+---@param timeout? number seconds, by default `request_timeout`
+---@return { id: string, data: any }[]? users
+---@return string? message
+---@return string? code
+function room:presence(timeout) end
+
+--- Leaves the topic, without waiting; what has come can still be received. Idempotent.
+---@return true
+function room:close() end
 
 --- A client of channels, as their functions see it. Fields of your own may be added.
 ---@class weft.context

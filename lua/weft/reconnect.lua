@@ -152,18 +152,24 @@ local function check_marks(opts, where, level)
    end
 end
 
---- for ws in weft.reconnect(url [, opts]) do ... end
-function reconnect.each(text, opts)
-   local where = "weft.reconnect"
-   options.argument(text, "string", "the URL", where, 2)
-   opts = client.prepare(opts, limits.reconnect, where, 2)
-   check_marks(opts, where, 2)
+--- The loop for a function called `where`, whose options have these rules.
+function reconnect.start(text, opts, rules, where, level)
+   opts = client.prepare(opts, rules, where, level + 1)
+   check_marks(opts, where, level + 1)
    local parts, message = url.parse(text)
-   if not parts then error(("%s: %s: %s"):format(where, url.show(text), message), 2) end
+   if not parts then error(("%s: %s: %s"):format(where, url.show(text), message), level + 1) end
    local stops = opts.stop_on or stops_by_default
    local self = setmetatable({ opts = opts, parts = parts, shown = url.show(text), failures = 0,
       stops = type(stops) == "table" and stops_on(stops) or stops, done = false }, loop)
    return next_connection, self, nil, self
+end
+
+--- for ws in weft.reconnect(url [, opts]) do ... end
+function reconnect.each(text, opts)
+   options.argument(text, "string", "the URL", "weft.reconnect", 2)
+   local step, state, first, closing = reconnect.start(text, opts, limits.reconnect,
+      "weft.reconnect", 2)
+   return step, state, first, closing
 end
 
 return reconnect
