@@ -19,8 +19,8 @@ local inner = setmetatable({}, { __mode = "k" })
 --- A room that has not joined yet. link: { ask=, tell=, forget= }, functions of the client.
 function module.new(client, link, topic, params, most)
    local self = setmetatable({ topic = topic, closed = false }, room)
-   inner[self] = { client = client, link = link, params = params, inbox = channel.new(most), most = most,
-      dropped = 0, joined = channel.new(1) }
+   inner[self] = { client = client, link = link, params = params, inbox = channel.new(most),
+      most = most, dropped = 0, joined = channel.new(1) }
    return self
 end
 
