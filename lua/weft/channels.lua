@@ -207,7 +207,8 @@ end
 
 --- app:channel(pattern, { join=, leave=, receive=, call=, user=, ... })
 local function add_channel(app, pattern, channel)
-   channel = check_channel(channel or {}, 2)
+   topics.check_script(app, pattern, "app:channel", 2, true)
+   channel = check_channel(channel, 2)
    topics.set(app, pattern, rules_for(app, pattern, channel), "app:channel", 2)
    assert(app.desk.patterns:put(pattern, channel))
    channels.begin(app)
@@ -234,7 +235,6 @@ local function read_history(app, topic, opts)
    topics.check_script(app, topic, "app:history", 2)
    opts = options.check(opts, limits.read_history, "app:history", 2)
    local since, now = opts.since, core.now()
-   if since then options.check(since, limits.since, "app:history, since", 2) end
    local list = since and app.histories:since(topic, since.epoch, since.offset, now)
    if since and not list then
       return nil, "what came after that is not known any more", "closed"

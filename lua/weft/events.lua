@@ -28,8 +28,8 @@ events.methods = stream
 local guard_class = {}
 function guard_class:__close()
    if self.under_way then
+      self.stream:close() -- which sees it, and so sends nothing
       self.under_way = false
-      self.stream:close()
    end
 end
 

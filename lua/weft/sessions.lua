@@ -21,10 +21,12 @@ local function wake(self)
    if self.writer then core.unpark(self.writer) end
 end
 
---- Ends it, without waiting; whoever comes back opens another one.
+--- Ends it, without waiting, also where it waits for a client that takes nothing. Whoever comes
+-- back opens another one.
 function session:close()
+   if self.over then return end
    self.over = true
-   wake(self)
+   self.task:cancel()
 end
 
 function session:push(text)
@@ -83,7 +85,7 @@ end
 
 -- What is there, one event after the other: false when the client has gone.
 local function write_all(self, stream)
-   while self.first <= self.last and not self.over do
+   while self.first <= self.last do
       local text = self.texts[self.first]
       self.texts[self.first] = nil
       self.first = self.first + 1
@@ -98,7 +100,7 @@ local function run(self, stream)
    local timeout = self.desk.limits.session_timeout
    stream:send(json.encode { session = self.id, timeout = timeout }, { event = "session" })
    self.writer = core.waiting()
-   while write_all(self, stream) and not self.over do
+   while write_all(self, stream) do
       local left = self.heard + timeout - core.now()
       if left <= 0 then break end
       core.park(left)
@@ -108,7 +110,7 @@ end
 local function open(desk, stream, request)
    local self = setmetatable({ id = sessions.new_id(), desk = desk, request = request,
       who = request, data = stream.data, texts = {}, first = 1, last = 0, bytes = 0,
-      heard = core.now(), over = false, listening = {} }, session)
+      heard = core.now(), over = false, task = core.current(), listening = {} }, session)
    self.peer = peer.new(desk, self, desk.limits)
    desk.sessions[self.id], desk.session_count = self, desk.session_count + 1
    local _ <close> = self

@@ -61,9 +61,9 @@ local function check(app, topic, patterns, where, level)
    return kind
 end
 
---- For names that come from a script: raises. level as for error().
-function topics.check_script(app, topic, where, level)
-   check(app, topic, false, where, level + 1)
+--- For names that come from a script, and with `patterns` those, too: raises. level as for error().
+function topics.check_script(app, topic, where, level, patterns)
+   check(app, topic, patterns, where, level + 1)
 end
 
 -- -- options -------------------------------------------------------------------------
