@@ -428,6 +428,7 @@ describe("an app", function()
          assert.same({ connections = 1, websockets = 1, accepted = 2, requests = 2, upgraded = 1,
             refused = 0, streams = 0, topics = 0, subscriptions = 0, published = 0,
             delivered = 0, dropped = 0, pending = 0, pending_bytes = 0,
+            limited = 0, rate_waited = 0, rate_dropped = 0, rate_closed = 0,
             tls_handshakes = 0, tls_resumed = 0, tls_failed = 0 },
             app:stats())
          ws:close()

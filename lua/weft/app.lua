@@ -12,6 +12,7 @@ local limits = require "weft.limits"
 local net = require "weft.net"
 local options = require "weft.options"
 local publisher = require "weft.publisher"
+local rate = require "weft.rate"
 local router = require "weft.router"
 local static = require "weft.static"
 local tls = require "weft.tls"
@@ -24,6 +25,13 @@ for name, method in pairs(channels.methods) do app[name] = method end
 app.__index = app
 app.__name = "weft.app"
 
+-- A limit for each address, or nil.
+local function limiter(opts, name)
+   local per_second, burst = opts[name .. "_rate"], opts[name .. "_burst"]
+   if per_second == 0 then return nil end
+   return rate.new(per_second, burst > 0 and burst or per_second, opts.max_addresses)
+end
+
 --- weft.app { ... }
 local function new(opts)
    opts = options.check(opts, limits.app, "weft.app", 2)
@@ -31,8 +39,9 @@ local function new(opts)
    local self = setmetatable({ limits = opts, router = router.new(), mounts = {},
       listeners = {}, workers = {}, resting = {}, addresses = {}, closed = false,
       streams = {}, streaming = 0, -- of events
-      hooks = {},
+      hooks = {}, websocket_routes = {}, limited = 0,
       behind = behind.rule(opts),
+      connection_rate = limiter(opts, "connection"), request_rate = limiter(opts, "request"),
       contexts = {}, tls_handshakes = 0, tls_resumed = 0, tls_failed = 0,
       open = 0, accepted = 0, requests = 0, upgraded = 0, refused = 0, turning_away = 0,
    }, app)
@@ -47,6 +56,7 @@ function app:websocket(pattern, handler, opts)
    options.argument(handler, "function", "the handler", "app:websocket", 2)
    opts = options.check(opts, limits.websocket_route, "app:websocket", 2, self.limits)
    local route = upgrade.route(handler, opts, "app:websocket", 2)
+   upgrade.count(self, route)
    self.router:add(router.WEBSOCKET, pattern, route, 2)
    return self
 end
@@ -127,11 +137,12 @@ end
 --- app:stats() -> a table of counts
 function app:stats()
    local websockets = self.hub:connections()
-   return topics.stats(self, { streams = self.streaming,
+   local stats = { streams = self.streaming, limited = self.limited,
       connections = self.open + websockets, websockets = websockets,
       accepted = self.accepted, requests = self.requests, upgraded = self.upgraded,
       refused = self.refused, tls_handshakes = self.tls_handshakes,
-      tls_resumed = self.tls_resumed, tls_failed = self.tls_failed })
+      tls_resumed = self.tls_resumed, tls_failed = self.tls_failed }
+   return topics.stats(self, upgrade.stats(self, stats))
 end
 
 --- app:reload_tls() -> true | nil, message, "tls": reads certificates and keys of every

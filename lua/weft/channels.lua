@@ -157,6 +157,7 @@ local function add_routes(self, path, opts, level)
    local route = upgrade.route(function(ws) serve(self, ws) end, ws_opts, "app:channels",
       level + 1)
    app.router:add(router.WEBSOCKET, path, route, level + 1)
+   upgrade.count(app, route)
    sessions.add_routes(self, path, route, level + 1)
 end
 

@@ -57,6 +57,12 @@ end
 
 local MODES = { dedicated = true, shared = true }
 
+local WAYS = { wait = true, drop = true, close = true }
+
+local function rate(max, text)
+   return { type = "number", default = 0, min = 0, max = max, text = text }
+end
+
 local function compression_mode(v)
    return type(v) == "string" and one_of(MODES)(v) or nil
 end
@@ -103,6 +109,12 @@ limits.connection = {
       "queued output at which a subscriber is disconnected with 1013"),
    inbox_messages = count(16, 1, 1 << 20, "messages kept for a task that is busy"),
    inbox_bytes = bytes(256 << 10, 1, GIGABYTE, "bytes kept for a task that is busy"),
+   message_rate = rate(1000000, "messages and pings taken a second; 0: no limit"),
+   message_burst = rate(1000000, "how many at once; 0: those of a second"),
+   byte_rate = rate(1 << 40, "bytes of messages taken a second; 0: no limit"),
+   byte_burst = rate(1 << 40, "how many at once; 0: those of a second"),
+   over_rate = { type = "string", default = "wait", check = one_of(WAYS),
+      text = 'what happens above: "wait" (reading stops), "drop", or "close" (1008)' },
 }
 
 -- A message that is taken in pieces is not kept, so what bounds the memory of others does
@@ -133,6 +145,14 @@ limits.server = {
    max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
    max_connections_per_ip = count(0, 0, 1 << 30,
       "open connections of one address; 429 above; 0: no limit"),
+   connection_rate = rate(1000000, "connections of one address a second; 429 above; 0: no limit"),
+   connection_burst = rate(1000000, "how many at once; 0: those of a second"),
+   request_rate = rate(1000000, "requests of one address a second; 0: no limit"),
+   request_burst = rate(1000000, "how many at once; 0: those of a second"),
+   over_request_rate = { type = "string", default = "refuse",
+      check = one_of { refuse = true, wait = true },
+      text = 'what happens above: "refuse" (429), or "wait" (10 seconds at most)' },
+   max_addresses = count(10000, 2, 1 << 24, "addresses whose rates are kept"),
 }
 
 limits.behind = {

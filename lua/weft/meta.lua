@@ -228,6 +228,11 @@ function weft.json(value, status, headers) end
 ---@field compression? boolean|"dedicated"|"shared"|weft.CompressionOptions default false: permessage-deflate (RFC 7692), where the peer wants it, too; `true` is "dedicated" with its defaults
 ---@field inbox_messages? integer default 16, 1 to 1048576: messages kept while no task receives; then reading stops
 ---@field inbox_bytes? integer bytes, default 262144, 1 to 1073741824: the same for their size
+---@field message_rate? number default 0, 0 to 1000000: messages (and pings) of the peer that are taken a second; 0: no limit
+---@field message_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second
+---@field byte_rate? number default 0, 0 to 1099511627776: bytes of its messages that are taken a second, counted when a message is whole; 0: no limit
+---@field byte_burst? number default 0, 0 to 1099511627776: how many may come at once; 0: those of a second
+---@field over_rate? "wait"|"drop"|"close" default wait: what happens above these: reading stops until it is time, so that the peer's sends stall; the message is dropped; or the connection is closed with 1008. `app:stats()` counts all three
 
 --- How messages are compressed (permessage-deflate, RFC 7692). With mode "dedicated" each
 --- connection has a compressor and a decompressor of its own, which remember the messages
@@ -288,6 +293,12 @@ function weft.json(value, status, headers) end
 ---@field forwarded? "x-forwarded"|"forwarded" default x-forwarded: what these proxies set: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), which is answered by 400 where it is malformed. The other is not looked at, for a proxy may pass on what a client sent
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
 ---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy that is not in `trusted_proxies` all come from one
+---@field connection_rate? number default 0, 0 to 1000000: connections of one address a second; 429 above; 0: no limit. Of IPv6 the first 64 bits are the address, here and below
+---@field connection_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second
+---@field request_rate? number default 0, 0 to 1000000: requests of one address (`req.remote`) a second, upgrades included; 0: no limit
+---@field request_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second
+---@field over_request_rate? "refuse"|"wait" default refuse: what happens above: 429 with Retry-After, or the request waits for its turn, when that is within 10 seconds
+---@field max_addresses? integer default 10000, 2 to 16777216: addresses whose rates are remembered; the ones that were not seen for longest are forgotten first
 
 --- Options of `app:websocket`; each may differ from the app's.
 ---@class weft.WebsocketOptions: weft.ConnectionOptions, weft.HandshakeOptions
@@ -1760,7 +1771,9 @@ function app:topics() end
 --- `refused` are since the start, and so are `tls_handshakes`, of these `tls_resumed`, and
 --- `tls_failed`. `topics` and `subscriptions` are there now; `published` messages, `delivered`
 --- ones (one for each subscriber) and `dropped` ones are since the start; `pending` ones, with
---- `pending_bytes`, wait for subscribers who are slow.
+--- `pending_bytes`, wait for subscribers who are slow. Over their rates were, since the start, `limited`
+--- connections and requests, messages that made reading wait (`rate_waited`) or were dropped
+--- (`rate_dropped`), and WebSockets that were closed for it (`rate_closed`).
 ---@return table<string, integer>
 function app:stats() end
 

@@ -180,6 +180,16 @@ local function claim_for(app, ip)
    return record
 end
 
+-- The same for a connection, which may also come too soon after others of its address.
+local function admit_address(app, ip)
+   local counts = app.connection_rate and ip ~= "unix:" and not behind.is_proxy(app.behind, ip)
+   if counts and app.connection_rate:take(ip, core.now()) > 0 then
+      app.limited = app.limited + 1
+      return false, 429, "connection_rate"
+   end
+   return claim_for(app, ip)
+end
+
 local function refuse_as_too_many(stream, status, option)
    return response.refuse(stream, nil, status, { ["retry-after"] = 5 },
       ("too many connections (%s)"):format(option))
@@ -244,9 +254,34 @@ local function host_is_valid(request)
    return not host:find("[,%s]")
 end
 
+-- The longest that a request waits for its turn.
+local MOST_PATIENCE = 10
+
+-- Over request_rate: true when it has waited for its turn, or how long it would have to.
+local function wait_for_turn(app, request)
+   if request.remote:find "^unix:" then return true end -- all of this machine's have one address
+   local patient = app.limits.over_request_rate == "wait"
+   local early = app.request_rate:take(request.remote, core.now(), patient and MOST_PATIENCE or 0)
+   if early == 0 then return true end
+   app.limited = app.limited + 1
+   if not patient or early > MOST_PATIENCE then return early end
+   core.sleep(early)
+   return true
+end
+
+local function refuse_request(worker, request, seconds)
+   worker.app.refused = worker.app.refused + 1
+   return response.refuse(worker.stream, request, 429, { ["retry-after"] = math.ceil(seconds) },
+      "too many requests (request_rate)")
+end
+
 -- Answers one request: true when the connection goes on.
 local function answer(worker, request)
    local app, stream = worker.app, worker.stream
+   if app.request_rate then
+      local early = wait_for_turn(app, request)
+      if early ~= true then return refuse_request(worker, request, early) end
+   end
    local path = path_of(request)
    if not path and request.path == "*" and request.method == "OPTIONS" then
       return response.send(stream, response.plan(request, wants_to_stay(request), 204))
@@ -332,7 +367,7 @@ local function read_preface(worker, timeout)
    local ok, message, code = behind.take(worker.preface, stream, timeout)
    worker.idle = false
    if not ok then return refuse_preface(worker, message, code) end
-   local record, status, option = claim_for(app, core.peer(stream))
+   local record, status, option = admit_address(app, core.peer(stream))
    if record == false then
       app.refused = app.refused + 1
       if not worker.tls then refuse_as_too_many(stream, status, option) end
@@ -442,7 +477,7 @@ local function admit(app, stream, preface)
       return false, 503, "max_connections"
    end
    if preface then return nil end
-   return claim_for(app, core.peer(stream))
+   return admit_address(app, core.peer(stream))
 end
 
 local function turn_away(app, stream, status, option)

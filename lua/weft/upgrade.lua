@@ -26,6 +26,8 @@ function upgrade.compile(opts, where, level, client)
       send_timeout = opts.send_timeout, high = opts.high_mark, low = opts.low_mark,
       hard = opts.hard_mark, inbox_messages = opts.inbox_messages,
       inbox_bytes = opts.inbox_bytes,
+      message_rate = opts.message_rate, message_burst = opts.message_burst,
+      byte_rate = opts.byte_rate, byte_burst = opts.byte_burst, over_rate = opts.over_rate,
    }
 end
 
@@ -138,6 +140,22 @@ function upgrade.route(handler, opts, where, level)
    return { handler = handler, options = upgrade.compile(opts, where, level + 1),
       origins = origin.compile(opts.origins), protocols = opts.protocols,
       authorize = opts.authorize }
+end
+
+--- From now on app:stats() counts what is over the route's rates.
+function upgrade.count(app, route)
+   table.insert(app.websocket_routes, route)
+end
+
+--- Fields of app:stats().
+function upgrade.stats(app, stats)
+   local waited, dropped, closed = 0, 0, 0
+   for _, route in ipairs(app.websocket_routes) do
+      local w, d, c = route.options:rates()
+      waited, dropped, closed = waited + w, dropped + d, closed + c
+   end
+   stats.rate_waited, stats.rate_dropped, stats.rate_closed = waited, dropped, closed
+   return stats
 end
 
 return upgrade

@@ -50,6 +50,38 @@ static wf_deflate_options deflate_field(lua_State *L)
     return o;
 }
 
+/* An empty bucket would let nothing through, ever. [-0, +0, raises] */
+static double burst_field(lua_State *L, const char *name, double rate)
+{
+    double burst = number_field(L, name);
+    return WF_MAX(burst > 0 ? burst : rate, 1.0);
+}
+
+/* [-0, +0, raises] */
+static wf_rate_options rate_fields(lua_State *L)
+{
+    static const char *const ways[] = { "wait", "drop", "close", NULL };
+    wf_rate_options o = { .messages = number_field(L, "message_rate"),
+                          .bytes = number_field(L, "byte_rate") };
+    o.message_burst = burst_field(L, "message_burst", o.messages);
+    o.byte_burst = burst_field(L, "byte_burst", o.bytes);
+    lua_getfield(L, 1, "over_rate");
+    o.over = (wf_rate_over)luaL_checkoption(L, -1, "wait", ways);
+    lua_pop(L, 1);
+    return o;
+}
+
+/* rates() -> how many messages had to be waited for, were dropped, ended a connection */
+static int options_rates(lua_State *L)
+{
+    const wf_options_handle *h = wf_class_check(L, 1, WF_CLASS_WS_OPTIONS);
+    const wf_rate_options *o = &h->options->rate;
+    lua_pushinteger(L, (lua_Integer)o->waited);
+    lua_pushinteger(L, (lua_Integer)o->dropped);
+    lua_pushinteger(L, (lua_Integer)o->closed);
+    return 3;
+}
+
 static int options_gc(lua_State *L)
 {
     wf_options_handle *h = wf_class_check(L, 1, WF_CLASS_WS_OPTIONS);
@@ -79,6 +111,7 @@ static int l_ws_options(lua_State *L)
         .hard = (size_t)number_field(L, "hard"),
         .inbox_bytes = (size_t)number_field(L, "inbox_bytes"),
         .inbox_messages = count_field(L, "inbox_messages"),
+        .rate = rate_fields(L),
     };
     if (!(h->options = malloc(sizeof v)))
         return wf_fail(L, WF_NOMEM, NULL);
@@ -92,11 +125,11 @@ wf_ws_options *wf_ws_options_arg(lua_State *L, int arg)
 }
 
 static const luaL_Reg meta[] = { { "__gc", options_gc }, { NULL, NULL } };
-static const luaL_Reg no_methods[] = { { NULL, NULL } };
+static const luaL_Reg methods[] = { { "rates", options_rates }, { NULL, NULL } };
 static const luaL_Reg functions[] = { { "ws_options", l_ws_options }, { NULL, NULL } };
 
 void wf_open_ws_options(lua_State *L, int module)
 {
-    wf_class_new(L, module, WF_CLASS_WS_OPTIONS, meta, no_methods);
+    wf_class_new(L, module, WF_CLASS_WS_OPTIONS, meta, methods);
     wf_set_functions(L, module, functions);
 }

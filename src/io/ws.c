@@ -96,6 +96,7 @@ static void bury(wf_ws *ws)
     while (ws->inbox)
         wf_ws_inbox_drop(ws);
     wf_session_free(&ws->session); /* needs the options */
+    free(ws->rate);
     wf_ws_options_unref(ws->options);
     ws->options = NULL;
     wf_object_bury(&ws->object);
@@ -207,13 +208,19 @@ static bool pull(wf_ws *ws, wf_message *m, wf_take take)
         case WF_EVENT_PIECE:
             pump->budget--;
             ws->moved = ws->object.loop->now;
-            return true;
+            if (WF_LIKELY(!ws->rate) || wf_rate_admits(ws, m->len, !ws->session.more))
+                return true;
+            if (pump->budget == 0)
+                return false;
+            break;
         case WF_EVENT_PONG:
             take_pong(ws, m);
             break;
         case WF_EVENT_PING:
             if (ws->stream)
                 wf_stream_touch(ws->stream);
+            if (ws->rate && !wf_rate_admits(ws, m->len, true) && pump->budget == 0)
+                return false;
             break;
         case WF_EVENT_CLOSE:
             session_done(ws);
@@ -296,8 +303,9 @@ static void stash(wf_ws *ws)
     }
     if (s->in.len == 0)
         wf_buffer_free(&s->in);
-    ws->paused = is_unfinished(ws);
-    if (ws->paused && pump->budget == 0)
+    bool held = wf_rate_holds(ws);
+    ws->paused = is_unfinished(ws) || held;
+    if (ws->paused && pump->budget == 0 && !held)
         wf_loop_ready(&s->object);
     s->chatty = s->chatty && !ws->paused;
     wf_stream_watch_read(s, !ws->paused);
@@ -308,7 +316,8 @@ static void take_input(wf_ws *ws, uint8_t *p, size_t n)
     wf_pump *pump = &ws->object.loop->pump;
     *pump = (wf_pump){ .ws = ws, .input = p, .left = n, .budget = TURN_MESSAGES };
     deliver(ws);
-    if (!ws->ended && ws->stream && (pump->left > 0 || ws->paused || is_unfinished(ws)))
+    if (!ws->ended && ws->stream &&
+        (pump->left > 0 || ws->paused || is_unfinished(ws) || wf_rate_holds(ws)))
         stash(ws);
     *pump = (wf_pump){ 0 };
 }
@@ -360,6 +369,8 @@ static void read_input(wf_ws *ws)
 static void readable(wf_stream *s, bool ready)
 {
     wf_ws *ws = s->upper;
+    if (wf_rate_holds(ws))
+        return;
     if (ws->paused) {
         if (ws->reader || nobody_listens(ws) || inbox_has_room(ws))
             take_input(ws, s->in.data, s->in.len);
@@ -497,6 +508,7 @@ static void timer(wf_stream *s)
         return;
     }
     double beat = heartbeat(ws, now), next = WF_MIN(beat, idleness(ws, now));
+    next = WF_MIN(next, wf_rate_patience(ws, now));
     if (ws->session.state == WF_SESSION_OPEN && next < INFINITY)
         wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
@@ -542,6 +554,9 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
         return NULL;
     wf_object_init(&ws->object, &wf_ws_class, loop);
     ws->stream = s;
+    if (wf_rate_limits(&options->rate) &&
+        !(ws->rate = wf_rate_new(&options->rate, loop->now)))
+        return free(ws), NULL;
     ws->options = options;
     options->refs++;
     ws->latency = -1;

@@ -5,6 +5,7 @@
 #ifndef WF_IO_WS_H
 #define WF_IO_WS_H
 
+#include "io/rate.h"
 #include "io/stream.h"
 
 WF_HIDDEN_BEGIN
@@ -23,6 +24,7 @@ typedef struct wf_ws_options {
     size_t hard;         /* a broadcast beyond it ends the slow connection */
     size_t inbox_bytes;
     uint32_t inbox_messages;
+    wf_rate_options rate;
 } wf_ws_options;
 
 void wf_ws_options_unref(wf_ws_options *options);
@@ -52,6 +54,7 @@ typedef struct wf_ws {
     wf_ws_options *options;
     wf_session session;
     wf_inbox *inbox; /* NULL: empty */
+    wf_rate *rate;   /* NULL: no limit */
     wf_waiter *reader, *closer, *pinger;
     /* heartbeat */
     double received;  /* when bytes last came */
