@@ -160,6 +160,30 @@ describe("over byte_rate", function()
    end)
 end)
 
+describe("a message in pieces", function()
+   it("counts by its bytes as they come, and is never dropped", function()
+      run(function()
+         for _, over in ipairs { "wait", "drop" } do
+            local app = server.app()
+            local got = weft.channel(1)
+            app:websocket("/ws", function(ws)
+               local n = 0
+               for piece in ws:chunks() do n = n + #piece end
+               got:send(n)
+            end, { byte_rate = 500000, byte_burst = 1000, over_rate = over })
+            local _, port = assert(app:listen "127.0.0.1:0")
+            local ws = server.keep(assert(weft.connect(raw.url(port))))
+            local started = weft.now()
+            ws:send(("x"):rep(200000), "binary")
+            assert.equal(200000, got:receive(SOON))
+            assert.is_true(weft.now() - started > 0.2)
+            assert.is_true(app:stats().rate_waited >= 1)
+            assert.equal(0, app:stats().rate_dropped)
+         end
+      end)
+   end)
+end)
+
 describe("a client's connection", function()
    it("has rates as well", function()
       run(function()

@@ -31,16 +31,15 @@ static bool overdrawn(const wf_rate *r, const wf_rate_options *o)
     return (o->messages > 0 && r->messages < 0) || (o->bytes > 0 && r->bytes < 0);
 }
 
-/* What is dropped never came. */
 bool wf_rate_take(wf_rate *r, const wf_rate_options *o, double now, unsigned messages,
-                  size_t n)
+                  size_t n, bool overdraw)
 {
     fill(r, o, now);
     wf_rate after = *r;
     after.messages -= messages;
     after.bytes -= (double)n;
     bool over = overdrawn(&after, o);
-    if (!over || o->over != WF_RATE_DROP)
+    if (!over || overdraw)
         *r = after;
     return !over;
 }
@@ -63,12 +62,12 @@ bool wf_rate_admits(wf_ws *ws, size_t n, bool last)
 {
     wf_rate_options *o = &ws->options->rate;
     wf_loop *loop = ws->object.loop;
-    if (wf_rate_take(ws->rate, o, loop->now, last, n) ||
+    bool drop =
+        o->over == WF_RATE_DROP && !ws->in_pieces; /* what is dropped never came */
+    if (wf_rate_take(ws->rate, o, loop->now, last, n, !drop) ||
         ws->session.state != WF_SESSION_OPEN)
         return true;
-    if (o->over == WF_RATE_DROP && ws->in_pieces)
-        return true;
-    if (o->over == WF_RATE_DROP) {
+    if (drop) {
         o->dropped++;
         return false;
     }

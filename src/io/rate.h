@@ -33,9 +33,10 @@ static inline bool wf_rate_limits(const wf_rate_options *o)
 
 /* Full buckets; NULL: no memory. */
 wf_rate *wf_rate_new(const wf_rate_options *o, double now);
-/* Takes so many messages and bytes; false: it is over the limit. */
+/* Takes so many messages and bytes; false: it is over the limit, and only taken with
+ * overdraw. */
 bool wf_rate_take(wf_rate *r, const wf_rate_options *o, double now, unsigned messages,
-                  size_t n);
+                  size_t n, bool overdraw);
 /* How long until a message may come again; 0: now. */
 double wf_rate_delay(wf_rate *r, const wf_rate_options *o, double now);
 
@@ -45,7 +46,7 @@ struct wf_ws;
 
 /* Does the message (or ping) that has just come go on to the script? Over the rate it is
  * dropped, or ends the connection, or is the last one for a while. One that is handed out
- * in pieces counts with its last, and is never dropped. */
+ * in pieces counts with its last, and is waited for instead of being dropped. */
 bool wf_rate_admits(struct wf_ws *ws, size_t n, bool last);
 /* Reading is stopped; what ends the connection is still read. */
 bool wf_rate_holds(const struct wf_ws *ws);
