@@ -44,7 +44,7 @@ describe("over message_rate", function()
          local app, port = serve { message_rate = 1, message_burst = 1 }
          local ws = server.keep(assert(weft.connect(raw.url(port),
             { send_timeout = raw.time(0.3) })))
-         local big, n, code = ("x"):rep(1 << 20), 0, nil
+         local big, n, code = ("x"):rep(1 << 20), 0
          repeat
             n = n + 1
             code = select(3, ws:send(big))
