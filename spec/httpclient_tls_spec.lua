@@ -94,6 +94,44 @@ describe("https", function()
       end)
    end)
 
+   it("shows a client's certificate to the origin it is for, not where a redirect leads", function()
+      run(function()
+         local function asking() return showing("good", { client_cert = "request",
+            ca = certificates.path "ca.pem" }) end
+         local base, app, port = serve(asking())
+         local with_alice = { tls = trusting { cert = certificates.path "alice.pem",
+            key = certificates.path "alice.key" } }
+         local elsewhere, _, other = serve(asking())
+         assert.equal("secure true CN=alice", assert(http.get(base, with_alice)).body)
+         app:get("/same", function() return 302, { location = "/" } end)
+         app:get("/other", function() return 302, { location = elsewhere } end)
+         assert.equal("secure true CN=alice", assert(http.get(base .. "same", with_alice)).body)
+         assert.equal("secure true nil", assert(http.get(base .. "other", with_alice)).body)
+         -- and a WebSocket the same, also with a context of the script's
+         local context = assert(weft.tls(with_alice.tls))
+         for _, tls in ipairs { with_alice.tls, context } do
+            for where, subject in pairs { ["/same"] = "CN=alice", ["/other"] = "nil" } do
+               local handler = function(ws)
+                  ws:send(tostring((ws.request.peer_certificate or {}).subject))
+               end
+               local first, second = server.app {}, server.app {}
+               first:websocket("/ws", handler)
+               second:websocket("/ws", handler)
+               local _, near = first:listen("127.0.0.1:0", { tls = asking() })
+               local _, far = second:listen("127.0.0.1:0", { tls = asking() })
+               first:get("/same", function() return 302, { location = "/ws" } end)
+               first:get("/other", function()
+                  return 302, { location = ("wss://localhost:%d/ws"):format(far) }
+               end)
+               local ws = server.keep(assert(weft.connect(("wss://localhost:%d%s"):format(near,
+                  where), { tls = tls, max_redirects = 1 })))
+               assert.equal(subject, ws:receive(SOON))
+            end
+         end
+         assert.is_true(port ~= other)
+      end)
+   end)
+
    it("takes the end of the connection for the body's only when that is a goodbye", function()
       -- a server that ends with a close_notify, and then one that just closes
       local child = process.start({ "python3", "-c", [[

@@ -301,6 +301,54 @@ describe("close_timeout", function()
    end, { close_timeout = 1000 })
 end)
 
+describe("authorize_timeout", function()
+   local never = { authorize = function()
+      local _, _, code = weft.sleep(3600)
+      return code ~= "timeout" -- so false, without a status
+   end }
+
+   local function with(more)
+      for name, value in pairs(never) do more[name] = value end
+      return more
+   end
+
+   it("ends what authorize waits for, with 503", function()
+      run(function()
+         local app = server.app { authorize_timeout = raw.time(0.1) }
+         app:websocket("/ws", raw.echo, never)
+         app:get("/page", function() return 200 end, never)
+         app:get("/own", function() return 200 end, with { authorize_timeout = raw.time(0.05) })
+         app:events("/feed", function() end, never)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local ws, message, code, answer = weft.connect(raw.url(port))
+         assert.is_nil(ws)
+         assert.same({ "refused", 503, "5" }, { code, answer.status, answer:header "retry-after" },
+            message)
+         for _, path in ipairs { "/page", "/own", "/feed" } do
+            local page = server.ask(port, "GET", path)
+            assert.equal(503, page.status)
+            assert.truthy(page.body:find("authorize_timeout", 1, true))
+         end
+      end)
+   end)
+
+   it("leaves those alone who answer, or refuse, and does not bound the handler", function()
+      run(function()
+         local app = server.app { authorize_timeout = raw.time(0.1) }
+         local yes
+         local opts = { authorize = function() return yes or nil end }
+         app:get("/page", function()
+            assert(weft.sleep(raw.time(0.2)))
+            return 200
+         end, opts)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         assert.equal(403, server.ask(port, "GET", "/page").status)
+         yes = true
+         assert.equal(200, server.ask(port, "GET", "/page").status)
+      end)
+   end)
+end)
+
 describe("the options of time", function()
    for _, row in ipairs { { "idle_timeout", -1 }, { "idle_timeout", 86401 },
       { "idle_timeout", "1" }, { "send_timeout", 0 }, { "send_timeout", 0 / 0 },

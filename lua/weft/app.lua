@@ -66,8 +66,10 @@ for _, method in ipairs { "get", "post", "put", "patch", "delete" } do
    app[method] = function(self, pattern, handler, opts)
       local where = "app:" .. method
       options.argument(handler, "function", "the handler", where, 2)
-      opts = options.check(opts, limits.route, where, 2, { max_body = self.limits.max_body })
-      local route = { handler = handler, max_body = opts.max_body, authorize = opts.authorize }
+      opts = options.check(opts, limits.route, where, 2, { max_body = self.limits.max_body,
+         authorize_timeout = self.limits.authorize_timeout })
+      local route = { handler = handler, max_body = opts.max_body, authorize = opts.authorize,
+         authorize_timeout = opts.authorize_timeout }
       self.router:add(method:upper(), pattern, route, 2)
       return self
    end

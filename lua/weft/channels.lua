@@ -152,8 +152,8 @@ end
 local function add_routes(self, path, opts, level)
    local app = self.app
    self.limits, self.path = opts, path
-   local ws_opts = setmetatable({ authorize = authorize(opts), protocols = { weft1.PROTOCOL } },
-      { __index = opts })
+   local ws_opts = setmetatable({ authorize = authorize(opts), protocols = { weft1.PROTOCOL },
+      authorize_timeout = opts.hook_timeout }, { __index = opts })
    local route = upgrade.route(function(ws) serve(self, ws) end, ws_opts, "app:channels",
       level + 1)
    app.router:add(router.WEBSOCKET, path, route, level + 1)

@@ -64,16 +64,16 @@ local function shake_hands(stream, parts, fields, opts)
 end
 
 -- The one place that opens what the bytes go over: a connected stream.
-local function open_transport(parts, opts)
+local function open_transport(parts, secure, opts)
    local via, why = proxy.pick(opts.proxy, parts)
    if why then return nil, why, "resolve" end
-   return dialer.connect(url.endpoint(parts, via), parts.secure and opts.secure, opts)
+   return dialer.connect(url.endpoint(parts, via), parts.secure and secure, opts)
 end
 
 -- Once the stream has become a ws it is closed for us, and nothing happens to it here;
 -- else it ends, also where the task is cancelled.
 local function open(parts, fields, opts)
-   local stream <close>, message, code = open_transport(parts, opts)
+   local stream <close>, message, code = open_transport(parts, fields.secure, opts)
    if not stream then return nil, message, code end
    return shake_hands(stream, parts, fields, opts)
 end
@@ -112,7 +112,7 @@ local function offered_list(protocols)
    return protocols[1] and table.concat(protocols, ", ")
 end
 
--- The user's header fields, and those of them that another origin may see.
+-- The user's header fields and recipe of TLS, and what of them another origin may see.
 local function compile_fields(opts, where, level)
    local public, authorized = {}, false
    opts.fields = { lines = response.lines(opts.headers or {}, forbidden, where, level + 1) }
@@ -131,7 +131,8 @@ function client.prepare(opts, rules, where, level)
    opts.compiled = upgrade.compile(opts, where, level + 1, true)
    opts.offered = offered_list(opts.protocols)
    compile_fields(opts, where, level + 1)
-   opts.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
+   opts.fields.secure = tls.recipe(opts.tls, false, { "http/1.1" }, where, level + 1)
+   opts.public_fields.secure = tls.without_certificate(opts.fields.secure)
    opts.proxy_secure = tls.recipe(opts.proxy_tls, false, { "http/1.1" }, where, level + 1)
    return opts
 end

@@ -200,7 +200,8 @@ end
 --- app:events(pattern, handler or topic [, opts])
 function events.route(app, pattern, handler, opts)
    options.argument(handler, "function|string", "the handler", "app:events", 2)
-   opts = options.check(opts, limits.events, "app:events", 2)
+   opts = options.check(opts, limits.events, "app:events", 2,
+      { authorize_timeout = app.limits.authorize_timeout })
    local fill
    if type(handler) == "string" then
       options.argument(pattern, "string", "the pattern", "app:events", 2)

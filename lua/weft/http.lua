@@ -123,7 +123,7 @@ local function new_hop(request, parts, opts)
    if why then return nil, why, "resolve" end
    local fields = request.fields
    local hop = { method = request.method, fields = fields, body = request.body,
-      length = request.length, parts = parts, url = url.text(parts),
+      length = request.length, parts = parts, url = url.text(parts), secure = request.secure,
       offered = opts.compression and fields["accept-encoding"] == nil,
       closes = opts.keepalive == 0,
       expects = request.body and tostring(fields.expect):lower() == "100-continue" }
@@ -172,8 +172,10 @@ local function follow(request, hop, result, left, opts)
    if left == 0 then
       return nil, ("to %s, over max_redirects (%d)"):format(why, opts.max_redirects)
    end
+   next_request.secure = request.secure
    if not url.same_origin(hop.parts, parts) then
       next_request.fields = without(next_request.fields, url.secret)
+      next_request.secure = tls.without_certificate(request.secure)
    end
    return next_request, parts
 end
@@ -207,10 +209,11 @@ end
 local function perform(text, opts, where, level)
    options.argument(text, "string", "the URL", where, level + 1)
    opts = options.check(opts, limits.request, where, level + 1)
-   opts.secure = opts.tls and tls.recipe(opts.tls, false, ALPN, where, level + 1) or usual_tls
+   local secure = opts.tls and tls.recipe(opts.tls, false, ALPN, where, level + 1) or usual_tls
    opts.proxy_secure = opts.proxy_tls
       and tls.recipe(opts.proxy_tls, false, ALPN, where, level + 1) or usual_tls
    local request = new_request(opts, where, level + 1)
+   request.secure = secure
    local parts, message = url.parse(text, url.http)
    local result, code = nil, "resolve"
    if parts then result, message, code = run(request, parts, opts) end

@@ -164,7 +164,10 @@ limits.behind = {
       text = "what these proxies set: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)" },
 }
 
+local authorize_timeout = seconds(10, 0.01, "what authorize may wait; 503")
+
 limits.handshake = {
+   authorize_timeout = authorize_timeout,
    origins = { type = "list", check = origin.check,
       text = "origins let in beside the server's own host; "
       .. '"*" for all, "https://*.example.org" for subdomains' },
@@ -175,6 +178,7 @@ limits.handshake = {
 }
 
 limits.route = {
+   authorize_timeout = authorize_timeout,
    max_body = limits.http.max_body,
    authorize = { type = "function",
       text = "function(req) -> data, which is req.user | nil, status, headers, body" },
@@ -262,6 +266,7 @@ limits.events = {
    heartbeat = seconds(15, 0, "quiet after which a comment is sent; 0: none"),
    retry = seconds(nil, 0, "told at the start: the time until a client comes back"),
    authorize = limits.handshake.authorize,
+   authorize_timeout = authorize_timeout,
 }
 
 limits.none = {}

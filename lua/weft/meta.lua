@@ -268,7 +268,8 @@ function weft.json(value, status, headers) end
 ---@class weft.HandshakeOptions
 ---@field origins? string[] origins let in beside the server's own host: "https://example.org", "https://*.example.org" for every name below it, "example.org" and "*.example.org" for http and https alike, with a port where it is not the scheme's own; "null" for pages without an origin (files, sandboxes), "*" for all. Others, malformed ones and repeated fields get 403. A request without Origin is no browser's and is let in (RFC 6455 10.2)
 ---@field protocols? string[]|fun(offered: string[], req: weft.request): string? subprotocols, the preferred first; or a function that picks from what the client offers. Without a match the connection has none (RFC 6455 4.2.2)
----@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status. It may wait, in the task of its own connection; no option bounds that: use `weft.deadline`
+---@field authorize? fun(req: weft.request): any called last: what it returns, unless `nil` or `false`, lets the client in and is `ws.data` (except `true`); `nil, status, headers, body` refuses it, with 403 when there is no status. It may wait, in the task of its own connection
+---@field authorize_timeout? number seconds, default 10, 0.01 to 86400: all that waits in `authorize` ends with "timeout" then; where that makes it return `nil` without a status, 503 is answered
 
 --- Limits of a head. What is over them gets the status, and the connection ends.
 ---@class weft.HeadOptions
@@ -335,6 +336,7 @@ function weft.json(value, status, headers) end
 --- Options of `app:get` and its like.
 ---@class weft.RouteOptions
 ---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the request in and is `req.user`; `nil, status, headers, body` refuses it, with 403 when there is no status
+---@field authorize_timeout? number seconds, default 10, 0.01 to 86400: as of `app:websocket`; by default the app's
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `app:events`.
@@ -342,6 +344,7 @@ function weft.json(value, status, headers) end
 ---@field heartbeat? number seconds, default 15, 0 to 86400: quiet after which a comment is sent, so that proxies keep the connection; 0: none
 ---@field retry? number seconds, 0 to 86400: told at the start: the time until a client that lost its connection comes back; by default the browser's own
 ---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the client in and is `stream.data` (except `true`)
+---@field authorize_timeout? number seconds, default 10, 0.01 to 86400: as of `app:websocket`; by default the app's
 
 --- Options of `app:topic`.
 ---@class weft.TopicOptions
@@ -509,7 +512,7 @@ function weft.json(value, status, headers) end
 ---@field proxy_tls? weft.TlsOptions|weft.tls of the connection to an https proxy, which is verified like any server; `tls` is for the target, inside of it
 ---@field headers? table<string, string|number|string[]> more fields of the request. Those of the handshake itself, and values with CR, LF or NUL, raise
 ---@field timeout? number seconds, default 10, 0.01 to 86400: looking up, connecting and the handshake, redirects included, in all
----@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization; from wss:// to ws:// goes nothing
+---@field max_redirects? integer default 0, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed. To another scheme, host or port go neither the URL's user and password nor the fields Authorization, Cookie and Proxy-Authorization, nor a certificate of `tls`; from wss:// to ws:// goes nothing
 ---@field tls? weft.TlsOptions|weft.tls for wss URLs; by default the system's CAs are trusted, and "http/1.1" is offered by ALPN
 
 --- Options of `weft.connect`.
@@ -585,7 +588,7 @@ function weft.json(value, status, headers) end
 ---@field max_fields? integer default 64, 1 to 64: its header fields
 ---@field max_body? integer bytes, default 16777216, 0 to 1073741824: the body, decoded; a streamed one has no limit
 ---@field max_ratio? integer default 100, 1 to 1048576: how many times its own size a body may inflate to, once that is more than 64 KiB
----@field max_redirects? integer default 10, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed; 0: they are answers like any other. A POST becomes a GET by 301, 302 and 303 (RFC 9110 15.4). To another scheme, host or port go neither user and password of the URL nor the fields Authorization, Cookie, Proxy-Authorization and Host; from https:// to http:// goes nothing. A body that is an iterator cannot be sent again: then the redirect is the answer
+---@field max_redirects? integer default 10, 0 to 20: redirects (301, 302, 303, 307, 308) that are followed; 0: they are answers like any other. A POST becomes a GET by 301, 302 and 303 (RFC 9110 15.4). To another scheme, host or port go neither user and password of the URL nor the fields Authorization, Cookie, Proxy-Authorization and Host, nor a certificate of `tls`; from https:// to http:// goes nothing. A body that is an iterator cannot be sent again: then the redirect is the answer
 ---@field compression? boolean default true: whether gzip and deflate are offered, and undone in the body that comes
 ---@field keepalive? number seconds, default 30, 0 to 86400: how long the connection is kept for another request; 0: it is closed after this one
 ---@field max_idle? integer default 64, 0 to 65536: connections that are kept in all

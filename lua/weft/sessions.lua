@@ -143,7 +143,7 @@ local function answer_events(desk, route, request)
    elseif desk.session_count >= opts.max_sessions then
       return 503, { ["retry-after"] = 5 }, "too many sessions (max_sessions)\n"
    end
-   local ok, data, fields, body = upgrade.authorize(opts, request)
+   local ok, data, fields, body = upgrade.authorize(opts, request, opts.hook_timeout)
    if not ok then return data, fields, body end
    local status, headers, source = events.answer(desk.app, request,
       function(stream) open(desk, stream, request) end,

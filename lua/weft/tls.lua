@@ -128,6 +128,17 @@ function tls.context(recipe)
    return made
 end
 
+--- The same recipe, or context, without a certificate of the client's own: for origins that
+-- it was not given for.
+function tls.without_certificate(recipe)
+   if not recipe.compiled.pairs[1] then return recipe end
+   local compiled = {}
+   for name, value in pairs(recipe.compiled) do compiled[name] = value end
+   compiled.pairs = {}
+   return { compiled = compiled, server = false, server_name = recipe.server_name,
+      handshake_timeout = recipe.handshake_timeout }
+end
+
 local function check_role(role, where, level)
    if role == nil or role == "server" or role == "client" then return end
    error(('%s: the role must be "client" or "server"'):format(where), level + 1)

@@ -102,12 +102,20 @@ local function protocol_for(route, request)
    return true, choose(route.protocols, offered, request)
 end
 
---- true, data, or the refusal that the user chose.
-local function authorize(route, request)
+--- A refusal without a status: 403, unless it is one because nobody answered in time.
+local function usual_status(began, timeout)
+   if core.now() - began < timeout then return 403 end
+   return 503, { ["retry-after"] = 5 }, "authorization took too long (authorize_timeout)\n"
+end
+
+-- true, data, or the refusal that the user chose. timeout: instead of the route's own.
+local function authorize(route, request, timeout)
    if not route.authorize then return true end
+   timeout = timeout or route.authorize_timeout
+   local began, guard <close> = core.now(), core.deadline(timeout)
    local data, status, headers, body = route.authorize(request)
    if data then return true, data ~= true and data or nil end
-   if status == nil then status = 403 end
+   if status == nil then status, headers, body = usual_status(began, timeout) end
    if math.type(status) ~= "integer" or status < 300 or status > 599 then
       error("authorize must return data, or nil and a status from 300 to 599", 0)
    end
@@ -139,7 +147,7 @@ end
 function upgrade.route(handler, opts, where, level)
    return { handler = handler, options = upgrade.compile(opts, where, level + 1),
       origins = origin.compile(opts.origins), protocols = opts.protocols,
-      authorize = opts.authorize }
+      authorize = opts.authorize, authorize_timeout = opts.authorize_timeout }
 end
 
 --- From now on app:stats() counts what is over the route's rates.

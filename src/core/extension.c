@@ -72,7 +72,10 @@ static bool read_quoted(scan *s, value *v)
             return false;
         add(v, *s->p++);
     }
-    return s->p++ < s->end && v->n > 0;
+    if (s->p == s->end)
+        return false;
+    s->p++;
+    return v->n > 0;
 }
 
 static bool read_value(scan *s, value *v)

@@ -155,7 +155,7 @@ end
 local function set_contexts(hop, opts)
    local via, message, code = hop.target.via
    if hop.parts.secure then
-      hop.tls, message, code = tls.context(opts.secure)
+      hop.tls, message, code = tls.context(hop.secure)
       if not hop.tls then return nil, message, code end
    end
    if via and via.secure then
