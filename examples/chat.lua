@@ -1,38 +1,31 @@
--- A chat room: each open page is a WebSocket, each WebSocket a task.  lua5.4 chat.lua [PORT]
-local weft, json = require "weft", require "cjson"
-local app, people, log = weft.app { max_message = 4096 }, {}, {} -- ws -> name; the last 50 lines
+-- Chat rooms: who is here, who is writing, and what was said. What a page missed while it was
+-- away comes when it returns.   lua5.4 examples/chat.lua [PORT]
+local weft = require "weft"
+local app = weft.app {}
 
-local function field(message, key, limit) -- trimmed, or nil unless it is 1 to `limit` characters
-   local ok, text = pcall(function() return json.decode(message)[key]:match "^%s*(%S.-)%s*$" end)
-   return ok and text and (utf8.len(text) or limit + 1) <= limit and text or nil
-end
-
-local function announce(ws, change, name) -- who came or went, and who is here now
-   people[ws] = change == "join" and name or nil
-   local here = {}
-   for _, person in pairs(people) do here[#here + 1] = person end
-   app:publish("room", json.encode { type = change, name = name, people = here })
+local function text_in(value, limit) -- trimmed; nil unless it is a text of 1 to `limit` characters
+   local text = type(value) == "string" and value:match "^%s*(%S.-)%s*$"
+   return text and (utf8.len(text) or limit + 1) <= limit and text or nil
 end
 
 app:static("/", (arg[0]:match "^(.*)/" or ".") .. "/public")
-app:websocket("/chat", function(ws)
-   local name = field(ws:receive(30), "name", 24)
-   if not name then return ws:close(1008, "First a name, of 1 to 24 characters.") end
-   ws:send('{"type":"history","lines":[' .. table.concat(log, ",") .. "]}")
-   ws:subscribe "room" -- after the history, so that nobody gets a line twice
-   announce(ws, "join", name)
-   for message in ws:messages() do
-      local text = field(message, "text", 500)
-      if text then
-         log[#log + 1] = json.encode { type = "say", name = name, text = text, time = os.time() }
-         app:publish("room", log[#log])
-         if #log > 50 then table.remove(log, 1) end
-      else
-         ws:send '{"type":"error","text":"A message has 1 to 500 characters."}'
-      end
-   end
-   announce(ws, "leave", name)
-end)
+app:client "/weft.js"
+app:channel("room.*", {
+   history = { size = 500, ttl = 86400 },
+   presence = { grace = 5 }, -- a page that reloads was never gone
+   join = function(ctx, topic, params)
+      ctx.name = text_in(type(params) == "table" and params.name, 24)
+      if not ctx.name then return nil, "bad_name", "A name has 1 to 24 characters." end
+      return { lines = app:history(topic, { limit = 50 }) }
+   end,
+   user = function(ctx) return ctx.name end,
+   receive = function(ctx, _, data, event)
+      if event == "typing" then return { name = ctx.name }, { history = false } end
+      local text = text_in(type(data) == "table" and data.text, 500)
+      if not text then return nil, "bad_text", "A message has 1 to 500 characters." end
+      return { name = ctx.name, text = text, time = os.time() }
+   end,
+})
 
 local _, port = assert(app:listen(":" .. (arg[1] or os.getenv "PORT" or 8080)))
 io.stdout:write("chat: http://localhost:", port, "/\n"):flush()

@@ -2,7 +2,6 @@
 --    lua5.4 examples/push.lua [PORT]        then open the address it prints, in several windows
 local weft = require "weft"
 local app = weft.app {}
-local recent = {} -- the last 30 seconds, so that a new page starts with a full plot
 
 -- There is one publisher, however many pages: each value is written and framed once.
 local function publish()
@@ -10,20 +9,17 @@ local function publish()
    while true do
       speed = 0.9 * speed + 0.01 * (50 - value) + math.random() - 0.5 -- a calm random walk
       value = value + speed
-      local point = ("[%.3f,%.3f]"):format(weft.now(), value)
-      recent[#recent + 1] = point
-      if #recent > 600 then table.remove(recent, 1) end
-      app:publish("live", "[" .. point .. "]")
+      app:publish("live", { weft.now(), value })
       weft.sleep(0.05)
    end
 end
 
 app:static("/", (arg[0]:match "^(.*)/" or ".") .. "/public")
-app:websocket("/live", function(ws)
-   ws:send("[" .. table.concat(recent, ",") .. "]")
-   ws:subscribe "live"
-   ws:receive() -- nothing is expected from the page: this waits until it leaves
-end)
+app:client "/weft.js"
+app:channel("live", {
+   history = { size = 600, ttl = 30 }, -- 30 seconds, so that a new page starts with a full plot
+   join = function(_, topic) return { recent = app:history(topic, { limit = 600 }) } end,
+})
 
 local _, port = assert(app:listen(":" .. (arg[1] or os.getenv "PORT" or 8080)))
 io.stdout:write("push: http://localhost:", port, "/push.html\n"):flush()

@@ -1,165 +1,254 @@
-// The chat page. It sends {"name"} once and then {"text"}; it gets {"type"}: "history" with the last
-// lines, "say" with a line, "join" and "leave" with a name and the people who are here, "error".
-// Whatever others wrote goes into the page as text (textContent), never as markup.
-import { connection } from "./connection.js";
+// The chat page: a room is a topic "room.NAME" on one connection. A line is { name, text, time };
+// the event "typing" says that somebody writes. Whatever others wrote goes into the page as text.
+import { Weft } from "/weft.js";
+import { avatar, make, showStatus } from "./parts.js";
 
-const KEEP = 500;       // lines in the page
+const ROOMS = ["lobby", "workshop", "random"];
+const KEEP = 500;       // lines of a room in the page
 const TOGETHER = 300;   // seconds within which lines of one person form one block
+const TYPING = 3000;    // milliseconds that somebody counts as writing
 
 const $ = (id) => document.getElementById(id);
-const lines = $("lines"), text = $("text");
+const text = $("text");
+const weft = new Weft();
 
 let name = sessionStorage.getItem("weft.name"); // asked once, remembered in this tab
-let newest = null;      // the line that was shown last
-let alone = true;       // whether the next line starts a block of its own
-let unseen = 0;         // lines that came while the tab was hidden
+let current = null;     // the room that is shown
 
-function make(tag, className, content) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (content !== undefined) element.textContent = content;
+// ---- a room and its lines ----------------------------------------------------------------------
+
+class Place {
+  newest = null;        // the line that was shown last
+  alone = true;         // whether the next line starts a block of its own
+  unseen = 0;
+  following = true;     // who reads at the bottom stays there, who has scrolled up stays, too
+  typing = new Map();   // name -> timer
+
+  constructor(title) {
+    this.title = title;
+    this.list = make("ol", "lines");
+    Object.assign(this.list, { tabIndex: 0, hidden: true, role: "log", ariaLabel: `Messages in ${title}` });
+    this.list.onscroll = () => {
+      this.following = this.atBottom();
+      if (this.following) $("newest").hidden = true;
+    };
+    new ResizeObserver(() => { if (this.following) this.toBottom(); }).observe(this.list);
+    $("main").prepend(this.list);
+    this.button = make("button", "room", title);
+    this.button.type = "button";
+    this.badge = make("b", "badge");
+    this.badge.hidden = true;
+    this.button.append(this.badge);
+    this.button.onclick = () => { location.hash = title; };
+    $("rooms").append(this.button);
+  }
+
+  enter() {
+    if (this.room && this.room.state !== "unsubscribed") return;
+    const room = this.room = weft.subscribe(`room.${this.title}`, { params: () => ({ name }) });
+    room.on("message", (data, { event }) => event === "typing" ? this.showTyping(data.name) : this.hear(data));
+    room.on("presence", (here, change) => this.showPeople(here, change));
+    room.on("recovered", (count) => { if (count) this.note(`Back again: ${count} came meanwhile`); });
+    room.on("reset", () => this.note("The server began anew: something may be missing here"));
+    room.on("error", (error) => { if (error.code === "bad_name") ask(error.message); });
+    room.on("state", (state) => {
+      ready();
+      if (state === "subscribed") this.showHistory(room.data.lines);
+    });
+  }
+
+  atBottom() {
+    return this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 60;
+  }
+
+  toBottom() {
+    this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  append(item, follow = false) {
+    this.following = follow || this.list.hidden || this.atBottom();
+    const waiting = this.list.querySelector(".waiting"); // what waits to be sent stays below
+    if (waiting && !item.classList.contains("waiting")) waiting.before(item);
+    else this.list.append(item);
+    while (this.list.childElementCount > KEEP) this.list.firstElementChild.remove();
+    if (this.following) this.toBottom();
+    if (this === current) {
+      $("empty").hidden = true;
+      $("newest").hidden = this.following;
+    }
+    return item;
+  }
+
+  note(content, className = "note") {
+    this.alone = true;
+    this.append(make("li", className, content));
+  }
+
+  showLine(line) {
+    const mine = line.name === name;
+    const follows = !this.alone && this.newest.name === line.name && line.time - this.newest.time < TOGETHER;
+    const item = make("li", `line${mine ? " mine" : ""}${follows ? " follows" : ""}`);
+    if (!follows) item.append(avatar(line.name), head(line));
+    item.append(bubble(line.text));
+    this.newest = line;
+    this.alone = false;
+    this.append(item, mine);
+  }
+
+  // After a return the page knows most of it already: only what is new is added.
+  showHistory(history) {
+    const lines = history.map((entry) => entry.message);
+    const key = (line) => JSON.stringify([line.time, line.name, line.text]);
+    const known = this.newest ? lines.map(key).lastIndexOf(key(this.newest)) : -1;
+    lines.slice(known + 1).forEach((line) => this.showLine(line));
+  }
+
+  hear(line) {
+    this.stopTyping(line.name);
+    this.showLine(line);
+    if (this !== current || document.hidden) this.unseen++;
+    showUnseen();
+  }
+
+  // What is sent stands below the lines until the server has taken it.
+  async say(content) {
+    const item = make("li", "line mine waiting"), words = bubble(content);
+    item.append(words);
+    this.append(item, true);
+    try {
+      await this.room.publish({ text: content });
+      item.remove();
+    } catch (error) {
+      item.classList.add("failed");
+      const again = make("button", "quiet", "Not sent. Try again");
+      again.title = error.message;
+      again.onclick = () => {
+        item.remove();
+        this.say(content);
+      };
+      item.append(again);
+      if (this.following) this.toBottom();
+    }
+  }
+
+  showTyping(who) {
+    if (who === name) return;
+    this.stopTyping(who);
+    this.typing.set(who, setTimeout(() => this.stopTyping(who), TYPING));
+    showWriting();
+  }
+
+  stopTyping(who) {
+    clearTimeout(this.typing.get(who));
+    this.typing.delete(who);
+    showWriting();
+  }
+
+  showPeople(here, change) {
+    if (change?.event === "join") this.note(`${change.user.id} joined`);
+    if (change?.event === "leave") this.note(`${change.user.id} left`);
+    if (this === current) showPeople(here);
+  }
+}
+
+function head(line) {
+  const when = new Date(line.time * 1000), element = make("p", "head");
+  const time = make("time", "", when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  time.dateTime = when.toISOString();
+  element.append(make("bdi", "", line.name), time);
   return element;
 }
 
-// Everybody has a colour: a hue made from the name, the same on every page.
-function avatar(person) {
-  let hash = 0;
-  for (const char of person) hash = Math.imul(hash, 31) + char.codePointAt(0) >>> 0;
-  const face = make("span", "avatar", [...person][0].toUpperCase());
-  face.style.setProperty("--hue", hash * 137.5 % 360); // the golden angle: like names, unlike hues
-  face.setAttribute("aria-hidden", "true");
-  return face;
+function bubble(content) {
+  const element = make("p", "bubble", content);
+  element.dir = "auto";
+  return element;
 }
 
-// ---- the lines ---------------------------------------------------------------------------------
+// ---- what is beside the lines --------------------------------------------------------------------
 
-// Who reads at the bottom stays at the bottom, also when the room shrinks (a phone's keyboard);
-// who has scrolled up stays where they are.
-let following = true;
-
-const atBottom = () => lines.scrollHeight - lines.scrollTop - lines.clientHeight < 60;
-const toBottom = () => { lines.scrollTop = lines.scrollHeight; };
-
-function append(item, follow = false) {
-  following = follow || atBottom();
-  lines.append(item);
-  while (lines.childElementCount > KEEP) lines.firstElementChild.remove();
-  $("empty").hidden = true;
-  if (following) toBottom();
-  else $("newest").hidden = false;
-}
-
-lines.onscroll = () => {
-  following = atBottom();
-  if (following) $("newest").hidden = true;
-};
-new ResizeObserver(() => { if (following) toBottom(); }).observe(lines);
-$("newest").onclick = toBottom;
-
-function showNote(content, kind = "note") {
-  alone = true;
-  append(make("li", kind, content));
-}
-
-function showLine(line) {
-  const mine = line.name === name;
-  const follows = !alone && newest.name === line.name && line.time - newest.time < TOGETHER;
-  const item = make("li", "line" + (mine ? " mine" : "") + (follows ? " follows" : ""));
-  if (!follows) {
-    const when = new Date(line.time * 1000), head = make("p", "head");
-    const time = make("time", "", when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
-    time.dateTime = when.toISOString();
-    head.append(make("bdi", "", line.name), time);
-    item.append(avatar(line.name), head);
-  }
-  const bubble = make("p", "bubble", line.text);
-  bubble.dir = "auto";
-  item.append(bubble);
-  newest = line;
-  alone = false;
-  append(item, mine);
-}
-
-// On a return the page knows most of the history already: only what is new is added.
-const key = (line) => JSON.stringify([line.time, line.name, line.text]);
-
-function showHistory(history) {
-  const known = newest ? history.map(key).lastIndexOf(key(newest)) : -1;
-  history.slice(known + 1).forEach(showLine);
-}
-
-// ---- the people --------------------------------------------------------------------------------
-
-function showPeople(people) {
-  people.sort((a, b) => a.localeCompare(b));
-  $("who").replaceChildren(...people.map((person) => {
+function showPeople(here) {
+  const names = here.map((one) => one.id).sort((a, b) => a.localeCompare(b));
+  $("who").replaceChildren(...names.map((person) => {
     const item = make("li", person === name ? "self" : "");
     item.append(avatar(person), make("bdi", "", person));
     return item;
   }));
-  for (const count of document.querySelectorAll("[data-count]")) count.textContent = people.length;
+  for (const count of document.querySelectorAll("[data-count]")) count.textContent = names.length;
 }
+
+function showWriting() {
+  const names = [...current?.typing.keys() ?? []];
+  $("writing").textContent = !names.length ? ""
+    : names.length > 2 ? "Several people are writing …"
+    : `${names.join(" and ")} ${names.length > 1 ? "are" : "is"} writing …`;
+}
+
+function showUnseen() {
+  if (current && !document.hidden) current.unseen = 0;
+  let total = 0;
+  for (const place of places.values()) {
+    total += place.unseen;
+    place.badge.hidden = !place.unseen;
+    place.badge.textContent = place.unseen;
+  }
+  document.title = total ? `(${total}) weft chat` : "weft chat";
+}
+
+document.addEventListener("visibilitychange", showUnseen);
 
 $("toggle").onclick = () => {
   const open = document.body.classList.toggle("people-open");
   $("toggle").setAttribute("aria-expanded", open);
 };
 
-// ---- the connection ----------------------------------------------------------------------------
+// ---- going from room to room ---------------------------------------------------------------------
 
-const heard = {
-  history: (it) => showHistory(it.lines),
-  say(it) {
-    showLine(it);
-    if (document.hidden) document.title = `(${++unseen}) weft chat`;
-  },
-  join(it) {
-    showPeople(it.people);
-    showNote(`${it.name} joined`);
-  },
-  leave(it) {
-    showPeople(it.people);
-    showNote(`${it.name} left`);
-  },
-  error: (it) => showNote(it.text, "note wrong"),
-};
+const places = new Map(ROOMS.map((title) => [title, new Place(title)]));
 
-const chat = connection("chat", {
-  opened() {
-    chat.send({ name });
-    ready();
-  },
-  message(data) {
-    const it = JSON.parse(data);
-    heard[it.type]?.(it);
-  },
-  closed(event) {
-    ready();
-    showPeople([]);
-    if (event.code !== 1008) return true;
-    ask(event.reason);   // the server refuses this name: no use in trying it again
-    return false;
-  },
-});
+// #anything is a room, too; it comes to the list when it is visited.
+function visit() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const title = /^[\p{L}\p{N}_-]{1,30}$/u.test(wanted) ? wanted : ROOMS[0];
+  if (!places.has(title)) places.set(title, new Place(title));
+  current = places.get(title);
+  if (name) current.enter();
+  for (const place of places.values()) {
+    place.list.hidden = place !== current;
+    place.button.ariaCurrent = place === current ? "page" : null;
+  }
+  $("where").textContent = title;
+  $("empty").hidden = current.list.childElementCount > 0;
+  $("newest").hidden = true;
+  current.toBottom();
+  showPeople(current.room?.presence ?? []);
+  showUnseen();
+  showWriting();
+  ready();
+}
 
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  unseen = 0;
-  document.title = "weft chat";
-});
+addEventListener("hashchange", visit);
+$("newest").onclick = () => current.toBottom();
 
-// ---- writing -----------------------------------------------------------------------------------
+// ---- writing -------------------------------------------------------------------------------------
+
+let told = 0; // when we said last that we are writing
 
 function ready() {
   const left = text.maxLength - text.value.length;
-  $("send").disabled = !chat.isOpen() || !text.value.trim();
+  $("send").disabled = !text.value.trim();
   $("left").hidden = left > 100;
   $("left").textContent = left;
   text.style.height = "auto";
   text.style.height = `${text.scrollHeight}px`;
 }
 
-text.oninput = ready;
+text.oninput = () => {
+  ready();
+  if (!text.value || performance.now() - told < TYPING / 2) return;
+  told = performance.now();
+  current.room.publish(null, { event: "typing", volatile: true });
+};
 
 text.onkeydown = (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -169,26 +258,28 @@ text.onkeydown = (event) => {
 
 $("say").onsubmit = (event) => {
   event.preventDefault();
-  if (!chat.isOpen() || !text.value.trim()) return; // offline: what is written stays where it is
-  chat.send({ text: text.value });
+  if (!text.value.trim()) return;
+  current.say(text.value);
   text.value = "";
+  told = 0;
   ready();
 };
 
-// ---- the name ----------------------------------------------------------------------------------
+// ---- the name ------------------------------------------------------------------------------------
 
 function ask(wrong = "") {
-  chat.stop("Not connected");
+  weft.close();
   $("wrong").textContent = wrong;
   $("name").value = name ?? "";
-  $("ask").showModal();
+  if (!$("ask").open) $("ask").showModal();
 }
 
 function enter() {
   $("me").hidden = false;
   $("me").querySelector("bdi").textContent = name;
+  for (const place of places.values()) place.enter();
+  weft.connect();
   text.focus();
-  chat.start();
 }
 
 $("ask").oncancel = (event) => event.preventDefault(); // there is no chat without a name
@@ -200,5 +291,7 @@ $("ask").querySelector("form").onsubmit = (event) => {
   enter();
 };
 
+showStatus(weft);
+visit();
 if (name) enter();
 else ask();
