@@ -1,7 +1,7 @@
 // The chat page: a room is a topic "room.NAME" on one connection. A line is { name, text, time };
 // the event "typing" says that somebody writes. Whatever others wrote goes into the page as text.
 import { Weft } from "/weft.js";
-import { avatar, make, showStatus } from "./parts.js";
+import { avatar, listOf, make, showStatus } from "./parts.js";
 
 const ROOMS = ["lobby", "workshop", "random"];
 const KEEP = 500;       // lines of a room in the page
@@ -52,7 +52,7 @@ class Place {
     room.on("reset", () => this.note("The server began anew: something may be missing here"));
     room.on("error", (error) => { if (error.code === "bad_name") ask(error.message); });
     room.on("state", (state) => {
-      ready();
+      for (const who of this.typing.keys()) this.stopTyping(who);
       if (state === "subscribed") this.showHistory(room.data.lines);
     });
   }
@@ -97,7 +97,7 @@ class Place {
 
   // After a return the page knows most of it already: only what is new is added.
   showHistory(history) {
-    const lines = history.map((entry) => entry.message);
+    const lines = listOf(history).map((entry) => entry.message);
     const key = (line) => JSON.stringify([line.time, line.name, line.text]);
     const known = this.newest ? lines.map(key).lastIndexOf(key(this.newest)) : -1;
     lines.slice(known + 1).forEach((line) => this.showLine(line));

@@ -1,5 +1,5 @@
 // The dashboard: an EventSource, which comes back by itself and is sent what it missed.
-import { make } from "./parts.js";
+import { listOf, make } from "./parts.js";
 import { Plot } from "./plot.js";
 
 const SPAN = 120;    // seconds
@@ -83,7 +83,7 @@ async function begin() {
   source.onmessage = (event) => take(JSON.parse(event.data));
   source.addEventListener("reset", forget);
   const recent = await (await fetch("recent")).json();
-  if (!numbers.length) recent.forEach((entry) => take(entry.message));
+  if (!numbers.length) listOf(recent).forEach((entry) => take(entry.message));
 }
 
 begin().catch(() => setTimeout(begin, 2000));

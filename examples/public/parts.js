@@ -9,6 +9,9 @@ export function make(tag, className, content) {
   return element;
 }
 
+/** A list of the server's: Lua's empty table is {} in JSON. */
+export const listOf = (it) => Object.values(it);
+
 /** Everybody has a colour: a hue made from the name, the same on every page. */
 export function hueOf(name) {
   let hash = 0;

@@ -1,7 +1,7 @@
 // The push page. A message is [seconds, value]; joining brings the last half minute. The plot moves
 // evenly by the clock, not in jerks by arrival.
 import { Weft } from "/weft.js";
-import { showStatus } from "./parts.js";
+import { listOf, showStatus } from "./parts.js";
 import { Plot } from "./plot.js";
 
 const SPAN = 30;     // seconds from the left edge to the right one
@@ -21,7 +21,7 @@ const weft = new Weft(), room = weft.subscribe("live");
 showStatus(weft);
 room.on("state", (state) => { // perhaps another server, with another clock
   if (state !== "subscribed") return;
-  points = room.data.recent.map((entry) => entry.message);
+  points = listOf(room.data.recent).map((entry) => entry.message);
   ahead = null;
   if (points.length) arrived();
 });

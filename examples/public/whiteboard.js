@@ -2,7 +2,7 @@
 // 1000. While one is drawn its pieces go out several times a second, each beginning where the last
 // one ended. Everybody draws what comes from the server, in its order, so all boards are the same.
 import { Weft } from "/weft.js";
-import { make, showStatus } from "./parts.js";
+import { listOf, make, showStatus } from "./parts.js";
 
 const WIDTH = 1600, HEIGHT = 1000;
 const EVERY = 60;       // milliseconds between two pieces
@@ -58,7 +58,7 @@ room.on("message", take);
 room.on("presence", (here) => { $("count").textContent = here.length; });
 room.on("state", (state) => {
   if (state !== "subscribed" || strokes.length) return;
-  room.data.strokes.forEach((entry) => take(entry.message));
+  listOf(room.data.strokes).forEach((entry) => take(entry.message));
 });
 room.on("reset", () => {
   strokes = [];

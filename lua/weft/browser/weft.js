@@ -295,7 +295,8 @@ export class Weft extends Emitter {
     this.#options = { ...DEFAULTS, ...options };
     checkNames("transport", this.#options.transports, TRANSPORTS);
     this.#url = new URL(url, globalThis.location?.href).href.replace(/^ws/, "http");
-    this.connect();
+    this.state = "connecting"; // later, so that listeners can be added, and the page can close()
+    queueMicrotask(() => { if (this.state === "connecting" && !this.#link) this.#begin(); });
   }
 
   subscribe(topic, options = {}) {
@@ -311,7 +312,10 @@ export class Weft extends Emitter {
   }
 
   connect() {
-    if (this.state === "open" || this.state === "connecting") return;
+    if (this.state === "waiting" || this.state === "closed") this.#begin();
+  }
+
+  #begin() {
     this.#watch(true);
     const names = this.#options.transports;
     const rest = names.filter((name) => name !== "websocket");
