@@ -8,9 +8,9 @@ local function number_in(value, low, high)
 end
 
 local function is_stroke(it) -- { id, colour, width, points = { x, y, x, y, ... } } on 1600 x 1000
-   if type(it) ~= "table" or type(it.points) ~= "table" or #it.points > 400 or #it.points % 2 ~= 0
-      or not (type(it.id) == "string" and #it.id < 40 and number_in(it.colour, 0, 9)
-      and number_in(it.width, 1, 60)) then return false end
+   if type(it) ~= "table" or type(it.points) ~= "table" or #it.points % 2 ~= 0
+      or not (number_in(#it.points, 4, 400) and type(it.id) == "string" and #it.id < 40
+      and number_in(it.colour, 0, 9) and number_in(it.width, 1, 60)) then return false end
    for _, at in ipairs(it.points) do
       if not number_in(at, -200, 1800) then return false end
    end

@@ -28,8 +28,8 @@ local function http_get(port, path)
 end
 
 describe("each example", function()
-   for _, name in ipairs { "chat", "client", "echo", "push", "redis", "tcp_echo",
-      "webhook" } do
+   for _, name in ipairs { "chat", "client", "cursors", "dashboard", "echo", "notify", "push",
+      "redis", "tcp_echo", "webhook", "whiteboard" } do
       it(("has fewer than 40 lines: %s.lua"):format(name), function()
          local count = 0
          for _ in io.lines("examples/" .. name .. ".lua") do
@@ -48,22 +48,56 @@ describe("servers among the examples:", function()
       port = tonumber((child:wait_for "://localhost:(%d+)/"))
    end
 
-   local function connect(path)
-      return assert(weft.connect(("ws://127.0.0.1:%d%s"):format(port, path)))
-   end
-
    local function next_line(ws)
       return json.decode((assert(ws:receive())))
    end
 
-   -- Enters the chat; what comes before the own join is the history.
-   local function enter(name)
-      local ws = connect "/chat"
-      ws:send(json.encode { name = name })
-      local history = next_line(ws)
-      assert.equal("history", history.type)
-      return ws, history.lines
+   -- A connection that speaks weft.1: say{...} sends, and answer(id) is the answer to it; heard(type)
+   -- is the next message of that type.
+   local speaker = {}
+   speaker.__index = speaker
+   speaker.__close = function(self) self.ws:close() end
+
+   local function connect(path, protocol)
+      return assert(weft.connect(("ws://127.0.0.1:%d%s"):format(port, path),
+         { protocols = protocol and { protocol } }))
    end
+
+   local function speak(topic)
+      return setmetatable({ ws = connect("/weft", "weft.1"), topic = topic, id = 0 }, speaker)
+   end
+
+   function speaker:heard(kind, fits)
+      while true do
+         local it = next_line(self.ws)
+         if it.type == kind and (not fits or fits(it)) then return it end
+         assert.not_equal("error", it.type)
+      end
+   end
+
+   -- What comes back, reply or error; what is heard before it is dropped.
+   function speaker:ask(it)
+      self.id = self.id + 1
+      it.topic, it.id = self.topic, self.id
+      self.ws:send(json.encode(it))
+      while true do
+         local answer = next_line(self.ws)
+         if answer.id == self.id then return answer end
+      end
+   end
+
+   function speaker:publish(data, event)
+      return self:ask { type = "publish", data = data, event = event }
+   end
+
+   local function enter(topic, params)
+      local one = speak(topic)
+      local answer = one:ask { type = "subscribe", params = params }
+      assert.equal("reply", answer.type, answer.message)
+      return one, answer.data
+   end
+
+   local function enter_chat(name) return enter("room.lobby", { name = name }) end
 
    after_each(function()
       local rest, status = child:stop "INT"
@@ -88,18 +122,64 @@ describe("servers among the examples:", function()
       start "push"
       assert.truthy(http_get(port, "/push.html"):find("push.js", 1, true))
       within(20, function()
-         local one <close> = connect "/live"
-         local other <close> = connect "/live"
-         for _, ws in ipairs { one, other } do
-            assert.is_true(#next_line(ws) >= 1) -- what was there before
+         local first <close> = enter "live"
+         for _ = 1, 3 do first:heard "message" end
+         local second <close>, welcome = enter "live" -- with what was there before
+         assert.is_true(#welcome.data.recent >= 3)
+         for _, one in ipairs { first, second } do
             local before = 0
             for _ = 1, 5 do
-               local points = next_line(ws)
-               assert.equal(1, #points)
-               assert.is_true(points[1][1] > before)
-               before = points[1][1]
+               local point = one:heard("message").data
+               assert.is_true(point[1] > before)
+               before = point[1]
             end
          end
+      end)
+   end)
+
+   it("cursors.lua brings each place to the others", function()
+      start "cursors"
+      assert.truthy(http_get(port, "/cursors.html"):find("cursors.js", 1, true))
+      within(20, function()
+         local one <close> = enter "cursors"
+         local other <close>, welcome = enter "cursors"
+         assert.same({ "guest 1", "guest 2" }, { welcome.presence[1].id, welcome.presence[2].id })
+         assert.equal("guest 2", welcome.data.you)
+         assert.equal("reply", other:publish({ x = 0.25, y = 1 }, "wave").type)
+         local wave = one:heard "message"
+         assert.same({ "wave", { id = "guest 2", x = 0.25, y = 1 } }, { wave.event, wave.data })
+         for _, bad in ipairs { 7, "x", {}, { x = 2, y = 0 }, { x = -0.1, y = 0 },
+            { x = "1", y = 0 }, { x = 0 } } do
+            assert.equal("bad_place", other:publish(bad).code)
+         end
+      end)
+   end)
+
+   it("whiteboard.lua keeps the picture, and only strokes get on it", function()
+      start "whiteboard"
+      assert.truthy(http_get(port, "/whiteboard.html"):find("whiteboard.js", 1, true))
+      local stroke = { id = "a 1", colour = 1, width = 10, points = { 0, 0, 100, 50.5 } }
+      local function changed(name, value)
+         local copy = {}
+         for key, part in pairs(stroke) do copy[key] = part end
+         copy[name] = value
+         return copy
+      end
+      within(20, function()
+         local one <close> = enter "board"
+         assert.equal(1, one:publish(stroke).data.offset)
+         for _, bad in ipairs { 7, {}, "x", changed("points", { 1 }), changed("points", 7),
+            changed("points", { 0, 1e9 }), changed("points", { "a", "b" }), changed("width", 1000),
+            changed("colour", "red"), changed("id", 7), changed("id", ("x"):rep(41)),
+            changed("points", { ["1"] = 2 }) } do
+            local answer = one:publish(bad)
+            assert.equal("bad_stroke", answer.code, json.encode(bad))
+         end
+         local other <close>, welcome = enter "board"
+         assert.same({ stroke }, { welcome.data.strokes[1].message })
+         assert.equal(1, #welcome.data.strokes)
+         other:publish(nil, "clear")
+         assert.is_true(one:heard("message", function(it) return it.event end).data.clear)
       end)
    end)
 
@@ -113,63 +193,83 @@ describe("servers among the examples:", function()
       assert.truthy(http_get(port, "/../chat.lua"):find "^HTTP/1.1 4%d%d ")
    end)
 
-   it("chat.lua tells who comes, says and leaves", function()
+   it("chat.lua tells who comes, writes, says and leaves", function()
       start "chat"
-      within(20, function()
-         local ada <close>, history = enter "Ada"
-         assert.same({}, history)
-         assert.same({ type = "join", name = "Ada", people = { "Ada" } }, next_line(ada))
-         local grace = enter "  Grace "
-         local join = next_line(ada)
-         table.sort(join.people)
-         assert.same({ type = "join", name = "Grace", people = { "Ada", "Grace" } }, join)
-         grace:send(json.encode { text = " <b>hi</b> \n" })
-         local line = next_line(ada)
+      within(30, function()
+         local ada <close>, welcome = enter_chat "Ada"
+         assert.same({}, welcome.data.lines)
+         assert.same({ "Ada" }, { welcome.presence[1].id })
+         local grace <close> = enter_chat "  Grace "
+         assert.same({ "join", "Grace" }, (function(it) return { it.event, it.user.id } end)(
+            ada:heard "presence"))
+         grace:publish(json.null, "typing")
+         local typing = ada:heard "message"
+         assert.same({ "typing", { name = "Grace" } }, { typing.event, typing.data })
+         assert.is_nil(typing.offset)
+         assert.equal(1, grace:publish({ text = " <b>hi</b> \n" }).data.offset)
+         local line = ada:heard("message").data
          assert.is_true(math.abs(line.time - os.time()) < 60)
-         assert.same({ "say", "Grace", "<b>hi</b>" }, { line.type, line.name, line.text })
-         grace:close()
-         assert.same({ type = "leave", name = "Grace", people = { "Ada" } }, next_line(ada))
+         assert.same({ "Grace", "<b>hi</b>" }, { line.name, line.text })
+         grace.ws:close()
+         local leave = ada:heard "presence"
+         assert.same({ "leave", "Grace" }, { leave.event, leave.user.id })
       end)
    end)
 
-   it("chat.lua gives newcomers the last 50 lines", function()
+   it("chat.lua has rooms, and nobody hears the other ones", function()
       start "chat"
       within(20, function()
-         local ada <close> = enter "Ada"
-         next_line(ada)
-         for i = 1, 52 do
-            ada:send(json.encode { text = "line " .. i })
-            assert.equal("line " .. i, next_line(ada).text)
-         end
-         local grace, history = enter "Grace"
-         assert.equal(50, #history)
-         assert.equal("line 3", history[1].text)
-         assert.equal("line 52", history[50].text)
-         assert.equal("join", next_line(grace).type)
-         grace:close()
+         local ada <close> = enter_chat "Ada"
+         local grace <close> = enter("room.workshop", { name = "Grace" })
+         grace:publish { text = "not for Ada" }
+         ada:publish { text = "for nobody" }
+         local one <close> = enter_chat "Hedy"
+         one:publish { text = "for Ada" }
+         assert.equal("for Ada", ada:heard("message", function(it)
+            return it.data.name ~= "Ada"
+         end).data.text)
+         local other <close> = speak "elsewhere"
+         assert.equal("not_found", other:ask({ type = "subscribe" }).code)
       end)
    end)
 
-   for what, first in pairs {
-      ["no JSON"] = "hello",
-      ["no name"] = "{}",
-      ["a list"] = "[1,2]",
-      ["a number"] = "7",
-      ["null"] = '{"name":null}',
-      ["a name that is a table"] = '{"name":{"match":1}}',
-      ["a number as a name"] = '{"name":7}',
-      ["a blank name"] = '{"name":" \\n "}',
-      ["half a surrogate pair"] = '{"name":"\\ud800"}',
-      ["a name of 25 characters"] = json.encode { name = ("ü"):rep(25) },
-      ["a text before a name"] = '{"text":"hello"}',
+   it("chat.lua gives newcomers the last 50 lines, and who returns what was missed", function()
+      start "chat"
+      within(20, function()
+         local ada <close>, welcome = enter_chat "Ada"
+         for i = 1, 52 do
+            assert.equal(i, ada:publish({ text = "line " .. i }).data.offset)
+         end
+         local grace <close>, later = enter_chat "Grace"
+         local lines = later.data.lines
+         assert.equal(50, #lines)
+         assert.equal("line 3", lines[1].message.text)
+         assert.equal("line 52", lines[50].message.text)
+         grace.ws:close()
+         local back <close> = speak "room.lobby"
+         local answer = back:ask { type = "subscribe", params = { name = "Grace" },
+            epoch = welcome.epoch, offset = 50 }
+         assert.is_true(answer.data.recovered)
+         assert.same({ 51, 52 }, { answer.data.messages[1].offset, answer.data.messages[2].offset })
+      end)
+   end)
+
+   for what, params in pairs {
+      ["no name"] = {},
+      ["a number"] = 7,
+      ["null"] = { name = json.null },
+      ["a name that is a table"] = { name = { match = 1 } },
+      ["a number as a name"] = { name = 7 },
+      ["a blank name"] = { name = " \n " },
+      ["a name of 25 characters"] = { name = ("ü"):rep(25) },
    } do
       it("chat.lua lets nobody in with " .. what, function()
          start "chat"
          within(20, function()
-            local ws <close> = connect "/chat"
-            ws:send(first)
-            assert.is_nil((ws:receive()))
-            assert.same({ 1008, "First a name, of 1 to 24 characters.", true }, { ws:closed() })
+            local one <close> = speak "room.lobby"
+            local answer = one:ask { type = "subscribe", params = params }
+            assert.same({ "error", "bad_name", "A name has 1 to 24 characters." },
+               { answer.type, answer.code, answer.message })
          end)
       end)
    end
@@ -178,24 +278,22 @@ describe("servers among the examples:", function()
       start "chat"
       within(20, function()
          local name = ("ü"):rep(24)
-         local ws <close> = enter(name)
-         assert.equal(name, next_line(ws).name)
+         local one <close>, welcome = enter_chat(name)
+         assert.equal(name, welcome.presence[1].id)
+         assert.equal("lobby", one.topic:match "%w+$")
       end)
    end)
 
    it("chat.lua answers what is no message, and goes on", function()
       start "chat"
       within(20, function()
-         local ws <close> = enter "Ada"
-         next_line(ws)
-         for _, bad in ipairs { "hello", "[]", '{"text":7}', '{"text":"  "}',
-            json.encode { text = ("ü"):rep(501) } } do
-            ws:send(bad)
-            assert.equal("error", next_line(ws).type)
+         local one <close> = enter_chat "Ada"
+         for _, bad in ipairs { "hello", {}, { text = 7 }, { text = "  " }, 7, json.null,
+            { text = ("ü"):rep(501) } } do
+            assert.equal("bad_text", one:publish(bad).code)
          end
          local longest = ("ü"):rep(500)
-         ws:send(json.encode { text = longest })
-         assert.equal(longest, next_line(ws).text)
+         assert.equal(1, one:publish({ text = longest }).data.offset)
       end)
    end)
 
@@ -214,7 +312,7 @@ describe("client.lua", function()
 
    before_each(function()
       server = example("chat", nil, { env = { PORT = 0 } })
-      url = ("ws://127.0.0.1:%s/chat"):format(server:wait_for "://localhost:(%d+)/")
+      url = ("ws://127.0.0.1:%s/weft"):format(server:wait_for "://localhost:(%d+)/")
       fifo = os.tmpname()
       os.remove(fifo)
       assert(os.execute("mkfifo " .. fifo))
@@ -240,14 +338,18 @@ describe("client.lua", function()
 
    it("shows what is said, and says what is typed", function()
       local client, keys = start "Ada"
-      client:wait_for "^%* Ada joins$"
+      client:wait_for "^%* you are in room.lobby$"
       keys:write "hello there\n"
       client:wait_for "^Ada: hello there$"
       within(20, function()
-         local ws <close> = assert(weft.connect(url))
-         ws:send(json.encode { name = "Grace" })
-         assert.equal("hello there", json.decode((ws:receive())).lines[1].text)
-         ws:send(json.encode { text = "clear \27[2J \u{9b}2J\nscreen" })
+         local ws <close> = assert(weft.connect(url, { protocols = { "weft.1" } }))
+         ws:send(json.encode { type = "subscribe", id = 1, topic = "room.lobby",
+            params = { name = "Grace" } })
+         local welcome = json.decode((ws:receive())).data
+         assert.equal("hello there", welcome.data.lines[1].message.text)
+         ws:send(json.encode { type = "publish", id = 2, topic = "room.lobby",
+            data = { text = "clear \27[2J \u{9b}2J\nscreen" } })
+         repeat until json.decode((assert(ws:receive()))).type == "reply"
       end)
       client:wait_for "^%* Grace joins$"
       client:wait_for "^Grace: clear  %[2J  2J screen$"
@@ -260,7 +362,7 @@ describe("client.lua", function()
 
    it("ends when the server goes", function()
       local client, keys = start "Ada"
-      client:wait_for "^%* Ada joins$"
+      client:wait_for "^%* you are in room.lobby$"
       server:stop "INT"
       client:wait_for "^%* closed: 1001$"
       local _, status = client:finish()
@@ -273,7 +375,7 @@ describe("client.lua", function()
       local client = process.start({ "script", "-qefc", "exec " .. command, "/dev/null" },
          { foreign = true, input = fifo })
       local keys = keyboard()
-      client:wait_for "^%* Ada joins\r?$"
+      client:wait_for "^%* you are in room.lobby\r?$"
       keys:write "hello there\n"
       client:wait_for "^Ada: hello there\r?$"
       keys:write "\4" -- Ctrl-D
