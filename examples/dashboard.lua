@@ -29,7 +29,7 @@ end
 app:topic("numbers", { history = { size = KEPT, ttl = KEPT * EVERY } })
 app:static("/", (arg[0]:match "^(.*)/" or ".") .. "/public")
 app:get("/work", function() return 200, nil, ("x"):rep(10000) end) -- something to do
-app:get("/recent", function() return weft.json(app:history("numbers", { limit = KEPT })) end)
+app:get("/recent", function() return weft.json((app:history("numbers", { limit = KEPT }))) end)
 app:events("/numbers", "numbers") -- a browser that was away resumes by its Last-Event-ID
 
 local _, port = assert(app:listen(":" .. (arg[1] or os.getenv "PORT" or 8080)))
