@@ -34,4 +34,5 @@ app:events("/numbers", "numbers") -- a browser that was away resumes by its Last
 
 local _, port = assert(app:listen(":" .. (arg[1] or os.getenv "PORT" or 8080)))
 io.stdout:write("dashboard: http://localhost:", port, "/dashboard.html\n"):flush()
-weft.run(function() weft.spawn(watch) weft.signal "INT" app:close() end) -- until Ctrl-C
+local watcher = weft.spawn(watch)
+weft.run(function() weft.signal "INT" watcher:cancel() app:close() end) -- until Ctrl-C

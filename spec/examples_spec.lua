@@ -356,18 +356,30 @@ describe("client.lua", function()
       client:wait_for "^%* Grace leaves$"
       keys:close()
       local rest, status = client:finish()
-      assert.equal("* closed: 1000\n", rest)
+      assert.equal("* closed\n", rest)
       assert.equal(0, status)
    end)
 
-   it("ends when the server goes", function()
+   it("comes back when the server does, and says that lines may be missing", function()
       local client, keys = start "Ada"
       client:wait_for "^%* you are in room.lobby$"
-      server:stop "INT"
-      client:wait_for "^%* closed: 1001$"
+      local port = url:match ":(%d+)/"
+      server:stop "KILL"
+      server = example("chat", { port })
+      server:wait_for "://localhost:%d+/"
+      client:wait_for "^%* lines may be missing here$"
+      keys:write "back again\n"
+      client:wait_for "^Ada: back again$"
+      keys:close()
+      server:stop "KILL" -- it has inherited the other end of the keyboard
       local _, status = client:finish()
       assert.equal(0, status)
-      keys:close()
+   end)
+
+   it("says why the server lets it not in", function()
+      local output, status = example("client", { url, ("x"):rep(25) }):finish()
+      assert.equal(1, status)
+      assert.truthy(output:find("A name has 1 to 24 characters.", 1, true), output)
    end)
 
    it("works in a terminal", function()
@@ -379,7 +391,7 @@ describe("client.lua", function()
       keys:write "hello there\n"
       client:wait_for "^Ada: hello there\r?$"
       keys:write "\4" -- Ctrl-D
-      client:wait_for "%* closed: 1000\r?$"
+      client:wait_for "%* closed\r?$"
       local _, status = client:finish()
       assert.equal(0, status)
       keys:close()
@@ -411,6 +423,63 @@ describe("tcp_echo.lua", function()
          said.client)
       assert.same({ "listening on port N", "accepted a peer", "received warp", "received weft",
          "closed" }, said.server)
+   end)
+end)
+
+describe("pages by Server-Sent Events:", function()
+   local child, port
+
+   local function start(name, env)
+      env = env or {}
+      env.PORT = 0
+      child = example(name, nil, { env = env })
+      port = child:wait_for "://localhost:(%d+)/"
+   end
+
+   after_each(function()
+      local rest, status = child:stop "INT"
+      assert.equal(0, status)
+      assert.falsy(rest:find "traceback", rest)
+   end)
+
+   -- What curl prints of an endless stream, line by line, until `pattern` was there.
+   local function curl(path, pattern, ...)
+      local reader = process.start({ "curl", "-sN", ("http://127.0.0.1:%s%s"):format(port, path),
+         ... }, { foreign = true, limit = 30 })
+      local found = reader:wait_for(pattern)
+      reader:stop()
+      return found
+   end
+
+   it("dashboard.lua measures the server, and remembers", function()
+      start "dashboard"
+      assert.truthy(http_get(port, "/dashboard.html"):find("dashboard.js", 1, true))
+      local first = json.decode((curl("/numbers", "^data: (.*)$")))
+      local second = json.decode((curl("/numbers", "^data: (.*)$")))
+      assert.is_true(second.time > first.time)
+      for _, name in ipairs { "connections", "requests", "cpu", "memory", "late" } do
+         assert.equal("number", type(second[name]), name)
+      end
+      assert.is_true(second.connections >= 1 and second.memory > 0)
+      local recent = json.decode(http_get(port, "/recent"):match "\r\n\r\n(.*)$")
+      assert.is_true(#recent >= 2)
+      assert.equal(first.time, recent[1].message.time)
+   end)
+
+   it("notify.lua pushes what curl sends, to who has the token", function()
+      start("notify", { TOKEN = "0123456789abcdef" })
+      assert.truthy(http_get(port, "/notify.html"):find("notify.js", 1, true))
+      local function push(token)
+         local poster = process.start({ "curl", "-s", "-w", "%{http_code}",
+            ("http://127.0.0.1:%s/publish"):format(port), "-H", "authorization: Bearer " .. token,
+            "-d", "topic=notices", "-d", 'data={"title":"It works"}' }, { foreign = true })
+         return (poster:finish())
+      end
+      assert.matches("200$", push "0123456789abcdef")
+      assert.matches("401$", push "another one, sir")
+      push "0123456789abcdef"
+      local id = curl("/notices?last_event_id=none:0", "^event: reset$") -- it knows nothing
+      assert.truthy(id)
    end)
 end)
 
