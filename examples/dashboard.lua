@@ -18,7 +18,7 @@ local function measure(last)
 end
 
 local function watch()
-   local last, numbers = { now = weft.now(), used = os.clock(), requests = 0 }, nil
+   local last, numbers = { now = weft.now(), used = os.clock(), requests = 0 }
    while true do
       weft.sleep(EVERY)
       last, numbers = measure(last)

@@ -52,8 +52,8 @@ describe("servers among the examples:", function()
       return json.decode((assert(ws:receive())))
    end
 
-   -- A connection that speaks weft.1: say{...} sends, and answer(id) is the answer to it; heard(type)
-   -- is the next message of that type.
+   -- A connection that speaks weft.1: ask{...} returns the answer, heard(type) the next message
+   -- of that type.
    local speaker = {}
    speaker.__index = speaker
    speaker.__close = function(self) self.ws:close() end
