@@ -29,7 +29,7 @@ MODULE    := $(BUILD)/lib/weft/core.so
 C_TESTS   := $(patsubst spec/core/%.c,$(BUILD)/spec/%,$(sort $(wildcard spec/core/test_*.c)))
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 WEB_FILES := $(sort $(wildcard lua/weft/browser/*))
-FORMATTED := $(sort $(wildcard src/*/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch]))
+FORMATTED := $(sort $(wildcard src/*/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch] spec/oom/*.c))
 
 # What no sanitizer and no collector can change is left out of their runs.
 OWN_SPECS  = $(filter-out spec/packaging_spec.lua,$(SPECS))
@@ -86,10 +86,12 @@ c-tests: $(C_TESTS)
 # gcc's sanitizers, in a build of their own. lua5.4 itself is not instrumented, so their
 # libraries are preloaded; nodelete keeps core.so mapped for the leak report's symbols.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED_MAKE = $(MAKE) --no-print-directory BUILD=build/asan \
+                 LDFLAGS="$(SANITIZE) -Wl,-z,nodelete" \
+                 CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)"
 asan: ## the same tests under AddressSanitizer, LeakSanitizer and UBSan
 	@tools/setup test
-	@$(MAKE) --no-print-directory BUILD=build/asan LDFLAGS="$(SANITIZE) -Wl,-z,nodelete" \
-	 CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" lib c-tests run-asan
+	@$(SANITIZED_MAKE) lib c-tests run-asan
 
 run-asan:
 	@$(TEST_ENV) WEFT_CLEAN_ENV="env -u LD_PRELOAD -u ASAN_OPTIONS -u UBSAN_OPTIONS" \
@@ -162,10 +164,11 @@ clean: ## remove what was built
 	rm -rf build
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile $(wildcard spec/fuzz/fuzz.mk bench/bench.mk)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile $(wildcard spec/*/*.mk bench/bench.mk)
 
 -include bench/bench.mk
 -include spec/fuzz/fuzz.mk
+-include spec/oom/oom.mk
 
 .PHONY: all lib demo test c-tests asan run-asan conformance gc check check-format check-lua check-layers \
         check-symbols check-docs check-rockspec check-examples docs format install clean help FORCE
