@@ -213,6 +213,11 @@ local function start_handler(worker, handler, ws)
    core.own(ws, core.spawn(with_claim, record, handler, ws))
 end
 
+-- A peer that goes is no news; that memory was out is, and it gets no other answer.
+local function tell_memory(message, code)
+   if code == "nomem" then core.report(message) end
+end
+
 -- False: the connection is no longer this task's.
 local function open_websocket(worker, request, path, route, params)
    local app, stream = worker.app, worker.stream
@@ -230,9 +235,12 @@ local function open_websocket(worker, request, path, route, params)
    elseif app.closed then
       return response.refuse(stream, request, 503, nil, "the server is closing")
    end
-   local ws = core.ws_accept(stream, request, route.options, app.hub, protocol or nil,
-      response.more_lines(request))
-   if not ws then return false end
+   local ws, why, code = core.ws_accept(stream, request, route.options, app.hub,
+      protocol or nil, response.more_lines(request))
+   if not ws then
+      tell_memory(why, code)
+      return false
+   end
    if data ~= nil then ws.data = data end
    worker.stream = nil
    start_handler(worker, route.handler, ws)
@@ -312,7 +320,7 @@ local function next_request(worker, timeout, head_timeout)
    local app = worker.app
    local limits = app.limits
    worker.idle = true
-   local request, why, _, status = core.read_head(worker.stream, "request", limits.max_line,
+   local request, why, code, status = core.read_head(worker.stream, "request", limits.max_line,
       limits.max_head, limits.max_fields, timeout, head_timeout)
    worker.idle = false
    if request then
@@ -322,6 +330,7 @@ local function next_request(worker, timeout, head_timeout)
       why, status = "a malformed Forwarded field", 400
    end
    if status then refuse_head(worker, why, status) end
+   tell_memory(why, code)
 end
 
 -- The user's hook may raise; the failure is nobody else's business.
@@ -352,7 +361,7 @@ end
 
 local function refuse_preface(worker, message, code)
    local app = worker.app
-   if code ~= "protocol" and code ~= "refused" then return end
+   if code ~= "protocol" and code ~= "refused" then return tell_memory(message, code) end
    app.refused = app.refused + 1
    if worker.tls then tell_failure(worker, message)
    else response.refuse(worker.stream, nil, code == "refused" and 403 or 400, nil, message) end
@@ -431,8 +440,9 @@ local function leave(worker)
    worker.stream, worker.record, worker.peer, worker.busy = nil, nil, nil, false
 end
 
--- Runs at its end, also when it raised.
+-- Runs at its end, also when it raised, perhaps before it owned the stream.
 function worker_class:__close()
+   if self.stream then self.stream:close() end
    if self.busy then leave(self) end
    self.app.workers[self] = nil
 end
@@ -448,6 +458,7 @@ end
 
 local function work(worker)
    local _ <close> = worker
+   worker.app.workers[worker] = true
    worker.token = core.waiting()
    repeat
       serve(worker)
@@ -455,19 +466,19 @@ local function work(worker)
    until not rest(worker)
 end
 
+-- Counts last: when memory is out on the way, nothing was counted.
 local function start_serving(app, stream, record, context, preface)
    local worker = table.remove(app.resting)
-   local fresh = not worker
-   worker = worker or setmetatable({ app = app }, worker_class)
-   worker.stream, worker.record, worker.tls, worker.busy = stream, record, context, true
-   worker.preface = preface
-   app.open = app.open + 1
-   if not fresh then
+   if worker then
+      worker.stream, worker.record, worker.tls, worker.busy = stream, record, context, true
+      worker.preface = preface
       core.unpark(worker.token)
-      return
+   else
+      worker = setmetatable({ app = app, stream = stream, record = record, tls = context,
+         preface = preface, busy = true }, worker_class)
+      core.spawn(work, worker)
    end
-   app.workers[worker] = true
-   core.spawn(work, worker)
+   app.open = app.open + 1
 end
 
 -- nil or the record of its address; or false, status, the option that says no. Behind the
@@ -492,21 +503,43 @@ local function refuse_peer(app, stream, status, option, context)
       stream:close()
       return
    end
-   app.turning_away = app.turning_away + 1
    core.spawn(turn_away, app, stream, status, option)
+   app.turning_away = app.turning_away + 1
 end
 
---- The task of one listener; ends when it is closed.
-function server.accept(app, listener, context, preface)
-   for stream in listener:each() do
+local function receive_peer(app, stream, context, preface)
+   local record, status, option = admit(app, stream, preface)
+   if record == false then return refuse_peer(app, stream, status, option, context) end
+   local ok, err = pcall(start_serving, app, stream, record, context, preface)
+   if ok then return end
+   if record then release(record) end
+   error(err, 0)
+end
+
+-- Until accept fails: message, code. A peer for whom memory is out is let go at once.
+local function receive_peers(app, listener, context, preface)
+   while true do
+      local stream, message, code = listener:accept()
+      if not stream then return message, code end
       app.accepted = app.accepted + 1
-      local record, status, option = admit(app, stream, preface)
-      if record == false then
-         refuse_peer(app, stream, status, option, context)
-      else
-         start_serving(app, stream, record, context, preface)
+      local ok, err = pcall(receive_peer, app, stream, context, preface)
+      if not ok then
+         stream:close()
+         error(err, 0)
       end
    end
+end
+
+local PAUSE = 0.1
+
+--- The task of one listener; ends when it is closed, or when the system cannot accept any
+-- more. When memory runs out it tells so, and goes on in better times.
+function server.accept(app, listener, context, preface)
+   repeat
+      local ok, message, code = guarded(receive_peers, app, listener, context, preface)
+      if ok and (code == "closed" or code == "timeout") then return end
+      core.report(ok and ("%s: %s"):format(listener, message) or message)
+   until ok and code ~= "nomem" or not core.sleep(PAUSE)
 end
 
 --- Ends the connections that wait for a request, and the workers that rest.

@@ -4,6 +4,7 @@
  * or Lua asks for after arm() fails; n = 1, 2, 3 ... until the scene ends before it.
  *
  *   oom SCENE      prints what became of each; fails when any of it was not in order
+ *   oom SCENE N    only the n-th, and where it was asked for
  *
  * The linker's --wrap leads weft's calls (and nobody else's) here. After each state was
  * closed nothing that they allocated may be left. Built with a sanitizer: see oom.mk.
@@ -41,14 +42,17 @@ int __wrap_deflateInit2_(z_streamp z, int level, int method, int bits, int mem, 
                          const char *version, int size);
 int __wrap_inflateInit2_(z_streamp z, int bits, const char *version, int size);
 
-/* -- which one fails ------------------------------------------------------------------ */
+void __sanitizer_print_stack_trace(void);
+
+/* -- which one fails ------------------------------------------------------------------
+ */
 
 static struct {
     pthread_t main;   /* what the threads that look names up need does not count */
     size_t left;      /* until one fails; 0: none does */
     size_t n;         /* the one that fails in this round */
     size_t lua_again; /* the size that Lua asks for once more after it collected */
-    bool fired;
+    bool fired, traced;
 } meter;
 
 static atomic_long live; /* what weft's C holds */
@@ -58,6 +62,8 @@ static bool fails(void)
     if (!pthread_equal(pthread_self(), meter.main) || meter.left == 0 || --meter.left > 0)
         return false;
     meter.fired = true;
+    if (meter.traced)
+        __sanitizer_print_stack_trace();
     return true;
 }
 
@@ -136,7 +142,8 @@ static void *allocate(void *ud, void *p, size_t old, size_t size)
     return __real_realloc(p, size);
 }
 
-/* -- a state -------------------------------------------------------------------------- */
+/* -- a state --------------------------------------------------------------------------
+ */
 
 static int l_arm(lua_State *L)
 {
@@ -188,7 +195,8 @@ static bool play(const char *scene, char *what, size_t room)
     return ok;
 }
 
-/* -- all rounds ----------------------------------------------------------------------- */
+/* -- all rounds -----------------------------------------------------------------------
+ */
 
 typedef struct tally {
     char what[64];
@@ -199,7 +207,7 @@ static void count(tally *t, const char *what)
 {
     while (t->n > 0 && strcmp(t->what, what) != 0)
         t++;
-    snprintf(t->what, sizeof t->what, "%s", what);
+    snprintf(t->what, sizeof t->what, "%.60s", what);
     t->n++;
 }
 
@@ -210,7 +218,8 @@ int main(int argc, char **argv)
     static char what[4000];
     size_t bad = 0, n = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
     if (argc < 2)
-        return fprintf(stderr, "usage: oom SCENE [FIRST]\n"), 2;
+        return fprintf(stderr, "usage: oom SCENE [N]\n"), 2;
+    meter.traced = argc > 2;
     meter.main = pthread_self();
     do {
         meter.n = n;
@@ -221,11 +230,11 @@ int main(int argc, char **argv)
             printf("%s, allocation %zu: %s\n", argv[1], n, what);
             bad++;
         }
-    } while (meter.fired && ++n < MOST && bad < 20);
+    } while (meter.fired && !meter.traced && ++n < MOST && bad < 20);
     printf("%-10s %5zu allocations failed in turn:", argv[1], n - 1);
     for (tally *t = tallies; t->n > 0; t++)
         if (strcmp(t->what, "all well") != 0)
             printf(" %zu %s,", t->n, t->what);
     printf(" %zu not in order\n", bad);
-    return bad > 0 || meter.fired;
+    return bad > 0 || (meter.fired && !meter.traced);
 }

@@ -1,6 +1,6 @@
 # Failing memory; see doc/testing.md. Included by the Makefile.
 
-OOM_SCENES  = handshake connect echo fragmented compressed broadcast close
+OOM_SCENES  = start handshake connect echo fragmented compressed broadcast close
 OOM_WRAPPED = malloc calloc realloc free strdup strndup deflateInit2_ inflateInit2_
 
 oom: ## every allocation fails in turn, in scenes of spec/oom, under ASan and LSan

@@ -33,12 +33,12 @@ local function shake_hands(port, path)
    local stream, why, code = weft.dial("127.0.0.1:" .. port)
    if not stream then return nil, why, code end
    stream:settimeout(SOON)
-   local ok
+   local ok, line, _
    ok, why, _, code = stream:send(("GET %s HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n" ..
       "connection: upgrade\r\nsec-websocket-key: %s\r\nsec-websocket-version: 13\r\n\r\n"):format(
       path, KEY))
    if not ok then return nil, why, code end
-   local status, line
+   local status
    repeat
       line, why, _, code = stream:receive "*l"
       if not line then return nil, why, code end
@@ -178,9 +178,11 @@ local function serve(ws)
       elseif message == "close" then
          return ws:close(4000, "as you wish")
       end
-      local ok, why, code = ws:send(message, kind)
+      local _, why, code = ws:send(message, kind)
       if code == "nomem" then error(why, 0) end
    end
+   local _, why = ws:closed()
+   if why == "out of memory" then error(why, 0) end
 end
 
 local function app_with_routes()
@@ -196,6 +198,7 @@ local told_by = { nomem = "nomem", [500] = "answers 500", [503] = "answers 503" 
 
 local function of_memory(text)
    return text:find "not enough memory" or text:find "could not be allocated"
+      or text:find "out of memory"
 end
 
 local function judge(fired, ran, ok, why, code)
@@ -215,17 +218,22 @@ local function close_all(...)
    for _, thing in ipairs { ... } do thing:close() end
 end
 
-local function play(scene, port, app)
-   local f, a, b, c = scene(port, app)
-   local guard <close> = setmetatable({}, { __close = function() close_all(a, b, c) end })
+-- Calls with memory that runs out.
+local function starve(f, ...)
    arm() -- luacheck: ignore 113
-   local ran, ok, why, code = pcall(weft.deadline, SOON, f)
+   local ran, ok, why, code = pcall(f, ...)
    local fired = disarm() -- luacheck: ignore 113
    return judge(fired, ran, ok, why, code)
 end
 
-return weft.run(function(scene)
-   local app <close>, port = app_with_routes()
+local function play(scene, port, app)
+   local f, a, b, c = scene(port, app)
+   local _ <close> = setmetatable({}, { __close = function() close_all(a, b, c) end })
+   return starve(weft.deadline, SOON, f)
+end
+
+local function main(scene)
+   local app <close>, port = app_with_routes() -- luacheck: ignore 211/app
    local bystander <close> = assert(weft.connect(url(port, "/echo")))
    assert(echo(bystander, "before"))
    local fine, result = pcall(play, scene, port, app)
@@ -234,4 +242,17 @@ return weft.run(function(scene)
    assert(echo(fresh, "new"))
    if not fine then error(result, 0) end
    return result
-end, scenes[...])
+end
+
+-- The loop and the first server and client of a state, which had none before; others after.
+if ... == "start" then
+   local result = starve(weft.run, function()
+      local app <close>, port = app_with_routes() -- luacheck: ignore 211/app
+      local ws <close>, why, code, answer = weft.connect(url(port, "/echo"))
+      if not ws then return nil, why, answer and answer.status or code end
+      return echo(ws, "first")
+   end)
+   weft.run(main, scenes.handshake)
+   return result
+end
+return weft.run(main, scenes[...])

@@ -276,7 +276,7 @@ static int l_hub(lua_State *L)
     wf_handle *h = wf_handle_new(L, WF_CLASS_HUB, 0);
     wf_hub *hub = wf_hub_new(loop);
     if (!hub)
-        return wf_fail(L, WF_NOMEM, NULL);
+        return wf_raise_nomem(L);
     wf_handle_fill(h, &hub->object);
     hub->max_topics = (size_t)most;
     note_app(L, 1, hub);

@@ -42,6 +42,11 @@ int wf_fail(lua_State *L, enum wf_error error, const char *format, ...)
     return 3;
 }
 
+int wf_raise_nomem(lua_State *L)
+{
+    return luaL_error(L, "not enough memory");
+}
+
 /* strerror(errno) has no room for two threads; strerror_r has two shapes. */
 static const char *describe(int err, char *buffer, size_t n)
 {

@@ -70,6 +70,8 @@ static inline wf_state *wf_state_of(lua_State *L)
 /* The live loop. [-0, +0, raises] */
 wf_loop *wf_state_loop(lua_State *L);
 
+/* Raises what Lua does when memory is out; where nothing outside can fail. [raises] */
+int wf_raise_nomem(lua_State *L);
 /* nil, message, code; returns 3. [-0, +3, m] */
 int wf_fail(lua_State *L, enum wf_error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

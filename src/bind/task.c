@@ -38,10 +38,12 @@ static void destroy(wf_object *object)
     wf_object_bury(object);
 }
 
-/* The handle is gone: a task that runs goes on without it. */
+/* The handle is gone: a task that runs goes on without it. One that was not even anchored
+ * never will. */
 static void release(wf_object *object)
 {
-    if (wf_task_ended((wf_task *)object))
+    wf_task *t = (wf_task *)object;
+    if (wf_task_ended(t) || t->anchor == LUA_NOREF)
         destroy(object);
 }
 
@@ -69,7 +71,7 @@ static wf_task *task_new(wf_state *st)
     return t;
 }
 
-/* A task with its handle, which stays anchored as long as the task lives.
+/* A task with its handle, which has to be anchored as long as the task lives.
  * [-0, +1 (the handle), m] */
 static wf_task *push_new(lua_State *L, wf_state *st)
 {
@@ -78,7 +80,6 @@ static wf_task *push_new(lua_State *L, wf_state *st)
     if (!t)
         luaL_error(L, "weft: not enough memory for a task");
     wf_handle_fill(h, &t->object);
-    anchor(L, t);
     return t;
 }
 
@@ -86,6 +87,7 @@ static wf_task *push_new(lua_State *L, wf_state *st)
 static wf_task *new_main(lua_State *L, wf_state *st)
 {
     wf_task *t = push_new(L, st);
+    anchor(L, t);
     lua_pop(L, 1);
     return t;
 }
@@ -100,6 +102,7 @@ wf_task *wf_task_spawn(lua_State *L, wf_state *st, int n)
     lua_insert(L, -(n + 2));
     luaL_checkstack(co, n + 1, "too many arguments");
     lua_xmove(L, co, n + 1);
+    anchor(L, t); /* the last that may raise: no task stays that never runs */
     st->tasks++;
     wf_loop_ready(&t->object);
     return t;

@@ -20,7 +20,7 @@ static int l_tcp(lua_State *L)
     wf_handle *h = wf_handle_new(L, WF_CLASS_TCP, 0);
     wf_stream *s = wf_stream_new(loop, -1);
     if (!s)
-        return wf_fail(L, WF_NOMEM, NULL);
+        return wf_raise_nomem(L);
     wf_handle_fill(h, &s->object);
     return 1;
 }

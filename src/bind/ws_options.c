@@ -114,7 +114,7 @@ static int l_ws_options(lua_State *L)
         .rate = rate_fields(L),
     };
     if (!(h->options = malloc(sizeof v)))
-        return wf_fail(L, WF_NOMEM, NULL);
+        return wf_raise_nomem(L);
     *h->options = v;
     return 1;
 }

@@ -327,12 +327,11 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
     s->blocked = true;
     wf_stream_touch(s);
     wf_outpool *pool = &s->object.loop->env.pool;
-    if (sent < h) {
-        if (!wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent))
-            return WF_NOMEM;
-        sent = h;
-    }
-    if (!wf_outq_put(&s->out, pool, (const char *)p + (sent - h), n - (sent - h))) {
+    bool ok = sent >= h || wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent);
+    if (!ok && sent == 0)
+        return WF_NOMEM;
+    size_t from = sent > h ? sent - h : 0;
+    if (!ok || !wf_outq_put(&s->out, pool, (const char *)p + from, n - from)) {
         wf_stream_abort(s, WF_NOMEM); /* half a frame has left: nothing else may follow */
         return WF_NOMEM;
     }

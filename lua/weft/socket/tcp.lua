@@ -21,11 +21,9 @@ local function new(native, kind, family)
       sent = 0, received = 0, born = core.gettime() }, class)
 end
 
---- tcp.new(family) -> a master object, or nil and a message
+--- tcp.new(family) -> a master object
 function tcp.new(family)
-   local native, message = core.tcp()
-   if not native then return nil, message end
-   return new(native, "tcp{master}", family)
+   return new(core.tcp(), "tcp{master}", family)
 end
 
 --- bind(host, port) -> 1 | nil, message
