@@ -327,7 +327,8 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
     s->blocked = true;
     wf_stream_touch(s);
     wf_outpool *pool = &s->object.loop->env.pool;
-    bool ok = sent >= h || wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent);
+    bool ok =
+        sent >= h || wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent);
     if (!ok && sent == 0)
         return WF_NOMEM;
     size_t from = sent > h ? sent - h : 0;
