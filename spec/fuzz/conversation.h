@@ -1,8 +1,8 @@
 /*
  * conversation: a whole WebSocket conversation, in either role, with or without deflate.
- * In one piece, in pieces, and by the window it is the same; it is what the slow model
- * says; what weft answers is understood by a weft at the other end; output and memory
- * are bounded.
+ * In one piece, in pieces, and by the window it is the same, and so it is when messages
+ * are taken in pieces; it is what the slow model says; what weft answers, whole or in
+ * pieces, is understood by a weft at the other end; output and memory are bounded.
  */
 #ifndef WF_SPEC_CONVERSATION_H
 #define WF_SPEC_CONVERSATION_H
@@ -27,8 +27,18 @@ typedef struct plan {
     bytes wire;
 } plan;
 
+/* How messages are taken, and those that wait. */
+typedef struct taking {
+    wf_take first, then;
+    bool drops; /* leaves a message after its first piece */
+} taking;
+
+static const taking as_whole = { WF_TAKE_WHOLE, WF_TAKE_WHOLE, false };
+
 typedef struct run {
     const plan *plan;
+    taking taking;
+    bytes pieces; /* of the message under way */
     rig r;
     bytes log, own, said; /* events; what we sent; what left */
     const char *fail;
@@ -50,6 +60,27 @@ static void send_own(run *x, unsigned op, const uint8_t *p, size_t n)
     log_add(&x->own, op == WF_OP_TEXT ? 'T' : op == WF_OP_BINARY ? 'B' : 'I', p, n);
 }
 
+/* The same message in pieces, with a ping inside. */
+static void write_own(run *x, unsigned op, const uint8_t *p, size_t n, size_t piece)
+{
+    enum wf_error e = wf_session_open(&x->r.s, op);
+    MUST(e == (x->r.s.state == WF_SESSION_OPEN ? WF_OK : WF_CLOSED), "opening: %d", e);
+    if (e != WF_OK)
+        return;
+    for (size_t at = 0, k; at < n; at += k) {
+        k = WF_MIN(n - at, piece);
+        MUST(wf_session_write(&x->r.s, p + at, k, false) == WF_OK, "writing");
+        x->sent += k + k / 64 + 64;
+        if (at == 0) {
+            MUST(wf_session_send(&x->r.s, op, p, 0) == WF_BUSY, "two messages");
+            send_own(x, WF_OP_PING, p, 1);
+        }
+    }
+    MUST(wf_session_write(&x->r.s, NULL, 0, true) == WF_OK, "ending");
+    x->sent += 64;
+    log_add(&x->own, op == WF_OP_TEXT ? 'T' : 'B', p, n);
+}
+
 static void do_act(run *x, const act *a)
 {
     static uint8_t zeros[70000];
@@ -60,7 +91,11 @@ static void do_act(run *x, const act *a)
         send_own(x, WF_OP_TEXT, zeros, a->n * 8);
         break;
     case 1:
-        send_own(x, WF_OP_BINARY, zeros, sizeof zeros);
+        if (a->what & 4)
+            write_own(x, a->what & 8 ? WF_OP_BINARY : WF_OP_TEXT, zeros, a->n * 64,
+                      16 + (a->what >> 4) * 300);
+        else
+            send_own(x, WF_OP_BINARY, zeros, sizeof zeros);
         break;
     case 2:
         send_own(x, WF_OP_PING, zeros, a->n % 126);
@@ -134,15 +169,54 @@ static void note(run *x, wf_event event, const wf_message *m)
     log_add(&x->log, what, m->data, m->len);
 }
 
+/* False: it is not the last one, or it is dropped. */
+static bool gather(run *x, wf_message *m)
+{
+    bool whole = true;
+    MUST(m->len > 0 || !m->more, "an empty piece");
+    if (m->kind == WF_OP_TEXT)
+        slow_utf8(m->data, m->len, &whole);
+    MUST(whole, "half a character");
+    bytes_add(&x->pieces, m->data, m->len);
+    if (m->more && x->taking.drops) {
+        wf_session_drop_rest(&x->r.s);
+        x->pieces.n = 0;
+    }
+    m->data = x->pieces.p;
+    m->len = x->pieces.n;
+    return !m->more;
+}
+
+/* An event with its message put together. */
+static wf_event take_event(run *x, uint8_t **p, size_t *n, wf_message *m)
+{
+    for (;;) {
+        wf_session *s = &x->r.s;
+        wf_event event = wf_session_next(s, p, n, m);
+        if (event == WF_EVENT_HELD) {
+            MUST(s->take == WF_TAKE_WAIT, "held, and asked for");
+            s->take = (uint8_t)x->taking.then;
+        } else if (event != WF_EVENT_PIECE) {
+            s->take = (uint8_t)x->taking.first;
+            return event;
+        } else if (gather(x, m)) {
+            s->take = (uint8_t)x->taking.first;
+            return WF_EVENT_MESSAGE;
+        }
+    }
+}
+
 static void next(run *x, uint8_t *p, size_t n)
 {
     wf_message m;
     while (!x->over) {
-        wf_event event = wf_session_next(&x->r.s, &p, &n, &m);
+        wf_event event = take_event(x, &p, &n, &m);
         if (event == WF_EVENT_NONE)
             break;
         note(x, event, &m);
         react(x, event, &m);
+        if (event == WF_EVENT_MESSAGE)
+            x->pieces.n = 0;
     }
     size_t left = n;
     wf_event event = wf_session_next(&x->r.s, &p, &n, &m);
@@ -191,10 +265,19 @@ static void close_session(rig *r)
     rig_free(r);
 }
 
-static void run_pieces(run *x, const plan *plan, cuts c, bool window)
+static void run_begin(run *x, const plan *plan, const taking *taking)
 {
-    *x = (run){ .plan = plan };
+    *x = (run){ .plan = plan, .taking = *taking };
+    bytes_add(&x->pieces, "", 0);
     open_session(&x->r, plan, plan->client, &plan->limits);
+    MUST(wf_session_want_pieces(&x->r.s, plan->limits.max_message), "no memory");
+    x->r.s.take = (uint8_t)taking->first;
+}
+
+static void run_pieces(run *x, const plan *plan, cuts c, bool window,
+                       const taking *taking)
+{
+    run_begin(x, plan, taking);
     size_t least =
         plan->wire.n / 1024; /* of much input no small pieces: they take long */
     for (size_t at = 0, k; at < plan->wire.n; at += k) {
@@ -208,8 +291,7 @@ static void run_pieces(run *x, const plan *plan, cuts c, bool window)
 
 static void run_whole(run *x, const plan *plan)
 {
-    *x = (run){ .plan = plan };
-    open_session(&x->r, plan, plan->client, &plan->limits);
+    run_begin(x, plan, &as_whole);
     feed(x, plan->wire.p, plan->wire.n, false);
     drain(x, SIZE_MAX);
 }
@@ -218,6 +300,7 @@ static void run_free(run *x)
 {
     close_session(&x->r);
     bytes_free(&x->log);
+    bytes_free(&x->pieces);
     bytes_free(&x->own);
     bytes_free(&x->said);
 }
@@ -227,8 +310,8 @@ static void run_free(run *x)
 static void check_same(const run *a, const run *b)
 {
     MUST(log_same(&a->log, &b->log), "other events");
-    MUST(a->fail == b->fail, "'%s' and '%s'", a->fail ? a->fail : "",
-         b->fail ? b->fail : "");
+    bool same = !a->fail || !b->fail ? a->fail == b->fail : strcmp(a->fail, b->fail) == 0;
+    MUST(same, "'%s' and '%s'", a->fail ? a->fail : "", b->fail ? b->fail : "");
     MUST(log_same(&a->said, &b->said), "other output");
 }
 
@@ -306,6 +389,24 @@ static plan take_plan(fuzz *f, bool deflate)
     return plan;
 }
 
+/* However messages are taken it is the same, but that fragments that are not kept may be
+ * more, and that what is dropped is not there. */
+static void check_taking(const run *whole, const plan *plan)
+{
+    static const taking ways[] = { { WF_TAKE_PIECES, WF_TAKE_PIECES, false },
+                                   { WF_TAKE_WAIT, WF_TAKE_WHOLE, false },
+                                   { WF_TAKE_WAIT, WF_TAKE_PIECES, false },
+                                   { WF_TAKE_PIECES, WF_TAKE_PIECES, true },
+                                   { WF_TAKE_WAIT, WF_TAKE_NOTHING, false } };
+    bool fragments = whole->fail && strstr(whole->fail, "fragments");
+    size_t i = plan->wire.n % (sizeof ways / sizeof ways[0]); /* all of them take long */
+    run other;
+    run_pieces(&other, plan, plan->cuts, i & 1, &ways[i]);
+    if (i < 3 && (i == 1 || !fragments))
+        check_same(whole, &other);
+    run_free(&other);
+}
+
 static FUZZ_UNUSED int converse(const uint8_t *p, size_t n, bool deflate)
 {
     fuzz f = { p, n };
@@ -316,15 +417,16 @@ static FUZZ_UNUSED int converse(const uint8_t *p, size_t n, bool deflate)
     MUST(model_agrees(&m, &whole.log), "the model has it otherwise");
     check_other_end(&whole);
     for (int window = 0; window < 2; window++) {
-        run_pieces(&cut, &plan, plan.cuts, window);
+        run_pieces(&cut, &plan, plan.cuts, window, &as_whole);
         check_same(&whole, &cut);
         run_free(&cut);
     }
     if (plan.wire.n < 256) {
-        run_pieces(&cut, &plan, (cuts){ { 1 }, 1, 0 }, false);
+        run_pieces(&cut, &plan, (cuts){ { 1 }, 1, 0 }, false, &as_whole);
         check_same(&whole, &cut);
         run_free(&cut);
     }
+    check_taking(&whole, &plan);
     run_free(&whole);
     bytes_free(&m.log);
     bytes_free(&plan.wire);

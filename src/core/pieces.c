@@ -61,11 +61,8 @@ static bool judge_so_far(wf_session *s)
     uint64_t most = s->pieces->max, had = s->msg.len;
     if (s->piecewise)
         had += s->pieces->taken;
-    if (!s->compressed)
-        had += s->left;
-    else if (s->deflate->inflater)
-        had = wf_inflate_count(s->deflate->inflater)->out;
-    return had <= most || fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    bool fits = s->compressed ? wf_session_packed_fits(s, most) : had + s->left <= most;
+    return fits || fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
 }
 
 static wf_event begin_pieces(wf_session *s, wf_message *m)

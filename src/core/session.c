@@ -185,6 +185,7 @@ static bool judge_size(wf_session *s, const wf_frame *f)
 {
     if (f->b0 & 8)
         return true;
+    s->held = WF_HELD_NOT;
     if ((f->b0 & 15) ? f->b0 & WF_FRAME_RSV1 : s->compressed)
         return wf_session_judge_packed(s, f);
     uint64_t most = wf_session_most(s);
@@ -253,7 +254,8 @@ static bool take_header(wf_session *s, uint8_t **p, size_t *n)
     size_t avail = *n, had = s->header_len;
     if (had > 0) { /* the rest of one that was cut */
         size_t k = WF_MIN(avail, sizeof s->header - had);
-        memcpy(s->header + had, *p, k);
+        if (k > 0)
+            memcpy(s->header + had, *p, k);
         h = s->header;
         avail = had + k;
     }
@@ -474,7 +476,7 @@ static wf_event take_frame(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 /* Without more input: is there something to be done? */
 static bool is_due(const wf_session *s)
 {
-    return s->in_frame && (s->left == 0 || s->more || s->held);
+    return s->held || (s->in_frame && (s->left == 0 || s->more));
 }
 
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
@@ -484,8 +486,11 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
     if (s->state != WF_SESSION_DONE && take_small(s, p, n, m))
         return WF_EVENT_MESSAGE;
     while (s->state != WF_SESSION_DONE && (*n > 0 || is_due(s))) {
-        if (!s->in_frame && !take_header(s, p, n))
+        if (!s->in_frame && !take_header(s, p, n)) {
+            if (s->held && s->state != WF_SESSION_DONE) /* and its header is cut */
+                return WF_EVENT_HELD;
             break;
+        }
         if (*n == 0 && !is_due(s))
             return WF_EVENT_NONE;
         wf_event event = take_frame(s, p, n, m);

@@ -40,6 +40,8 @@ bool wf_session_queue(wf_session *s, unsigned b0, const void *data, size_t n);
 
 /* May a compressed message have a frame of that length, too? Else it fails. */
 bool wf_session_judge_packed(wf_session *s, const wf_frame *f);
+/* Has one so far, and will with the frame under way, no more than that? */
+bool wf_session_packed_fits(const wf_session *s, uint64_t most);
 /* Takes payload of a compressed message. */
 wf_event wf_session_take_packed(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
 /* The frame's payload is complete: the message, if that was the last one. */

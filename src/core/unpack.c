@@ -16,9 +16,8 @@ static bool fail(wf_session *s, unsigned code, const char *why)
 }
 
 /* What deflate makes of bytes that it cannot compress: a little more. */
-static uint64_t most_packed(const wf_session *s)
+static uint64_t most_packed(uint64_t most)
 {
-    uint64_t most = wf_session_most(s);
     return most + (most >> 7) + 1024;
 }
 
@@ -26,10 +25,25 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
 {
     const wf_inflater *in = s->deflate->inflater;
     bool first = (f->b0 & 15) != 0;
-    uint64_t had = first || !in ? 0 : wf_inflate_count(in)->in, most = most_packed(s);
+    uint64_t had = first || !in ? 0 : wf_inflate_count(in)->in;
+    uint64_t most = most_packed(wf_session_most(s));
     if (f->length > most || had > most - f->length)
         return wf_session_exceeds(s, WF_HELD_SIZE);
     return true;
+}
+
+/* Has the inflater begun with the message under way? */
+static bool has_begun(const wf_session *s)
+{
+    return s->deflate->inflater && (!(s->b0 & 15) || s->phase > 0 || s->more);
+}
+
+bool wf_session_packed_fits(const wf_session *s, uint64_t most)
+{
+    wf_inflated had = { 0, 0 };
+    if (has_begun(s))
+        had = *wf_inflate_count(s->deflate->inflater);
+    return had.out <= most && had.in + s->left <= most_packed(most);
 }
 
 /* Design: a bomb is noticed before what it inflates to is kept. */
