@@ -38,7 +38,7 @@ OWN_SPECS  = $(filter-out spec/packaging_spec.lua,$(SPECS))
 ABS_BUILD = $(abspath $(BUILD))
 RUN_ENV   = LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;" \
             LUA_CPATH="$(ABS_BUILD)/lib/?.so;;"
-TEST_ENV  = $(RUN_ENV) WEFT_BUILD="$(ABS_BUILD)" LUA="$(LUA)"
+TEST_ENV  = $(RUN_ENV) no_proxy="*" WEFT_BUILD="$(ABS_BUILD)" LUA="$(LUA)"
 
 all: lib ## build the module: build/lib/weft/core.so
 lib: $(MODULE)

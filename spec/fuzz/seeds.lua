@@ -389,6 +389,21 @@ connection(128, 0, { { 0, "GET / HTTP/1.1\r\n\r\n\x82\x80\0\0\0\0" } }, ROUGH)
 connection(128, 0, { { 0, "GET / HTTP/1.1\r\nbad\r\n\r\n" } }, SHORT)
 connection(128, 0, { { CLIENT, "HTTP/1.1 404 No\r\n\r\n" } }, SHORT)
 
+-- -- preface: the PROXY protocol, and a little of what follows
+
+local V2 = "\r\n\r\n\0\r\nQUIT\n"
+for _, line in ipairs {
+   "PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\nGET /", "PROXY TCP6 2001:db8::1 ::1 1 2\r\n",
+   "PROXY UNKNOWN\r\n", "PROXY UNKNOWN a b c\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n",
+   "PROXY UNKNOWN " .. ("x"):rep(100) .. "\r\n", "PROXY TCP4 1.1.1.1", "GET / HTTP/1.1\r\n",
+   V2 .. "\x21\x11\0\x0c\xc0\0\2\1\x0a\0\0\1\x12\x34\1\xbb\x16\3\1",
+   V2 .. "\x21\x21\0\x27" .. ("a"):rep(36) .. "\4\0\0", V2 .. "\x21\x31\0\xd8" .. ("/"):rep(216),
+   V2 .. "\x20\0\0\0", V2 .. "\x21\0\0\3abc", V2 .. "\x21\x12\0\x0c" .. ("b"):rep(12),
+   V2 .. "\x22\x11\0\0", V2 .. "\x21\x11\0\2ab", V2 .. "\x21\x11\x20\0", V2:sub(1, 9),
+} do
+   seed("preface", line)
+end
+
 for target, count in pairs(counts) do
    print(("%s: %d seeds"):format(target, count))
 end
