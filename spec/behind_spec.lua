@@ -77,7 +77,7 @@ describe("the PROXY protocol", function()
          }
          for bytes, expected in pairs(cases) do
             assert.equal(expected, (ask(port, bytes)))
-            for at = 1, #bytes - 1, raw.hostile and 40 or #bytes > 100 and 10 or 1 do
+            for at = 1, #bytes - 1, raw.hostile and 90 or #bytes > 100 and 10 or 1 do
                local one <close> = raw.dial(port)
                one:send_cut(bytes .. "GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", at)
                assert.equal(expected, one.stream:receive "*a":match "\r\n\r\n(.*)$")

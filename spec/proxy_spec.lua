@@ -252,7 +252,7 @@ describe("an HTTP proxy", function()
             weft.sleep(0)
             stream:send(answer:sub(cut + 1))
          end)
-         for at = 0, #answer, raw.hostile and 20 or 1 do
+         for at = 0, #answer, raw.hostile and 60 or 1 do
             cut = at > 0 and at or nil
             local stream <close> = assert(dial("h:1", "http://", port))
             assert.equal("hello", stream:receive "*l")
@@ -416,7 +416,7 @@ describe("a SOCKS 5 proxy", function()
          for _, one in ipairs { BOUND, "\5\0\0\3\4name\0\1", "\5\0\0\3\0\0\1",
             "\5\0\0\4" .. ("x"):rep(18) } do
             reply = one
-            for at = 0, #reply, raw.hostile and 5 or 1 do
+            for at = 0, #reply, raw.hostile and 10 or 1 do
                cut = at > 0 and at or nil
                local stream <close> = assert(dial("h:1", "socks5h://", port))
                assert.equal("hello", stream:receive "*l")
