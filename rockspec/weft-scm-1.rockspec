@@ -123,6 +123,7 @@ build = {
       ["weft.feed"] = "lua/weft/feed.lua",
       ["weft.form"] = "lua/weft/form.lua",
       ["weft.group"] = "lua/weft/group.lua",
+      ["weft.gzip"] = "lua/weft/gzip.lua",
       ["weft.guarded"] = "lua/weft/guarded.lua",
       ["weft.handed"] = "lua/weft/handed.lua",
       weft = "lua/weft/init.lua",

@@ -66,10 +66,11 @@ for _, method in ipairs { "get", "post", "put", "patch", "delete" } do
    app[method] = function(self, pattern, handler, opts)
       local where = "app:" .. method
       options.argument(handler, "function", "the handler", where, 2)
-      opts = options.check(opts, limits.route, where, 2, { max_body = self.limits.max_body,
-         authorize_timeout = self.limits.authorize_timeout })
+      local own = self.limits
+      opts = options.check(opts, limits.route, where, 2, { max_body = own.max_body,
+         authorize_timeout = own.authorize_timeout, gzip = own.gzip })
       local route = { handler = handler, max_body = opts.max_body, authorize = opts.authorize,
-         authorize_timeout = opts.authorize_timeout }
+         authorize_timeout = opts.authorize_timeout, gzip = opts.gzip }
       self.router:add(method:upper(), pattern, route, 2)
       return self
    end

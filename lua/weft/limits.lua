@@ -140,6 +140,11 @@ limits.http = {
    max_body = bytes(1 << 20, 0, GIGABYTE, "the body of a request; 413"),
 }
 
+limits.answers = {
+   gzip = { type = "boolean", default = false,
+      text = "compress the text that handlers return, for clients that take it" },
+}
+
 
 limits.server = {
    max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
@@ -180,6 +185,7 @@ limits.handshake = {
 limits.route = {
    authorize_timeout = authorize_timeout,
    max_body = limits.http.max_body,
+   gzip = limits.answers.gzip,
    authorize = { type = "function",
       text = "function(req) -> data, which is req.user | nil, status, headers, body" },
 }
@@ -370,7 +376,7 @@ limits.read_history = {
 
 limits.websocket_route = options.merge(limits.connection, limits.handshake)
 limits.app = options.merge(limits.connection, limits.handshake, limits.head, limits.http,
-   limits.server, limits.board, limits.behind)
+   limits.answers, limits.server, limits.board, limits.behind)
 
 local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
 
@@ -554,6 +560,7 @@ limits.static = {
       text = "Cache-Control; 0: ask again each time (no-cache)" },
    hidden = { type = "boolean", default = false,
       text = "serve names that begin with a dot too" },
+   gzip = { type = "boolean", default = true, text = "compress text for clients that take it" },
 }
 
 return limits

@@ -292,6 +292,7 @@ function weft.json(value, status, headers) end
 ---@field max_history_bytes? integer bytes, default 67108864, 1 to 1099511627776: what all histories may hold
 ---@field trusted_proxies? string[] addresses and networks ("127.0.0.1", "10.0.0.0/8", "::1", "unix:") of proxies that are believed who their clients are; by default none. The fields are read from the nearest proxy outwards as long as the address before is trusted, so what a client has made up itself counts for nothing. The result is `request.remote` (also for `max_connections_per_ip`, which does not count the proxies themselves), `request.secure`, and scheme and host for the check of origins; `request.forwarded` tells of it
 ---@field forwarded? "x-forwarded"|"forwarded" default x-forwarded: what these proxies set: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), which is answered by 400 where it is malformed. The other is not looked at, for a proxy may pass on what a client sent
+---@field gzip? boolean default false: text that handlers return, 1 KiB and more or by an iterator, is compressed for clients that take it; not where `cache-control` has no-transform. Off, because a secret beside what an attacker can add shows in the length (BREACH)
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
 ---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy that is not in `trusted_proxies` all come from one
 ---@field connection_rate? number default 0, 0 to 1000000: connections of one address a second; 429 above; 0: no limit. Of IPv6 the first 64 bits are the address, here and below
@@ -335,6 +336,7 @@ function weft.json(value, status, headers) end
 
 --- Options of `app:get` and its like.
 ---@class weft.RouteOptions
+---@field gzip? boolean default false: as of `weft.app`
 ---@field authorize? fun(req: weft.request): any as of `app:websocket`: what it returns, unless `nil` or `false`, lets the request in and is `req.user`; `nil, status, headers, body` refuses it, with 403 when there is no status
 ---@field authorize_timeout? number seconds, default 10, 0.01 to 86400: as of `app:websocket`; by default the app's
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
@@ -461,6 +463,7 @@ function weft.json(value, status, headers) end
 ---@field index? string default index.html: the file that a directory answers with
 ---@field max_age? number seconds, default 0, 0 to 31622400: how long a browser need not ask again; 0: it asks each time (`Cache-Control: no-cache`)
 ---@field hidden? boolean default false: whether names that begin with a dot are served (".well-known" always is)
+---@field gzip? boolean default true: text of 1 KiB and more is compressed for clients that take it: from a file "name.gz" beside it, where there is one that is not older, else as it is sent
 
 --- Options of `weft.listen`.
 ---@class weft.ListenOptions

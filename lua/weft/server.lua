@@ -10,6 +10,7 @@ require "weft.content" -- the methods of requests
 local events = require "weft.events"
 local framing = require "weft.request"
 local guarded = require "weft.guarded"
+local gzip = require "weft.gzip"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
@@ -105,6 +106,10 @@ end
 local function produce(app, request, path, route, methods)
    local status, headers, body, state, control, closing =
       handle(app, request, path, route, methods)
+   if route and route.gzip then
+      headers, body, state, control =
+         gzip.answer(request, status, headers, body, state, control)
+   end
    local keep = not app.closed and status ~= 426 and wants_to_stay(request)
       and framing.can_drain(request)
    return response.plan(request, keep, status, headers, body, state, control, closing)

@@ -3,6 +3,7 @@
 
 local core = require "weft.core"
 local date = require "weft.date"
+local gzip = require "weft.gzip"
 local mime = require "weft.mime"
 local response = require "weft.response"
 local router = require "weft.router"
@@ -133,15 +134,51 @@ local function headers_for(mount, path, info, etag, modified)
    }
 end
 
+-- A file beside it that somebody has compressed already, and not before it was changed.
+local function compressed_file(mount, path, info)
+   local real, other = inspect(mount.root, path:sub(#mount.root + 2) .. ".gz")
+   if real and other.type == "file" and other.mtime >= info.mtime then return real, other end
+end
+
+-- The body in gzip, and its length where it is known.
+local function open_gzip(mount, req, path, info)
+   local ready, other = compressed_file(mount, path, info)
+   if ready then return open_source(req, ready, 0, other.size), other.size end
+   local source = open_source(req, path, 0, nil)
+   if source then source.send = gzip.send_file end
+   return source
+end
+
+-- One who asks for a part wants it of the file as it is.
+local function wants_gzip(mount, req, headers)
+   if not mount.gzip or headers["content-length"] < gzip.MIN_BYTES
+      or not gzip.fits(headers["content-type"]) then
+      return false
+   end
+   headers.vary = "Accept-Encoding"
+   return not req:header "range" and gzip.accepted(req:header "accept-encoding")
+end
+
+local function answer_gzip(mount, req, path, info, headers)
+   local source
+   source, headers["content-length"] = open_gzip(mount, req, path, info)
+   if not source then return 403, nil, "Forbidden\n" end
+   headers["content-encoding"], headers["accept-ranges"] = "gzip", nil
+   return 200, headers, source
+end
+
 local function answer_file(mount, req, path, info)
    local mtime = info.mtime // 1 | 0
    local etag = ('"%x-%x"'):format(info.size, mtime)
    local modified = date.format(mtime)
    local headers = headers_for(mount, path, info, etag, modified)
+   local packed = wants_gzip(mount, req, headers)
+   if packed then headers.etag = gzip.weak(etag) end
    if not_modified(req, etag, mtime) then
       headers["content-length"] = nil
       return 304, headers
    end
+   if packed then return answer_gzip(mount, req, path, info, headers) end
    local from, to = wanted_range(req, info.size, etag, modified)
    local status = 200
    if from == false then
@@ -179,7 +216,7 @@ function static.mount(prefix, dir, opts, level)
       error(("app:static: %s: %s"):format(dir, why or "not a directory"), level + 1)
    end
    return { prefix = prefix:gsub("/+$", ""), root = root, index = opts.index,
-      max_age = opts.max_age, hidden = opts.hidden }
+      max_age = opts.max_age, hidden = opts.hidden, gzip = opts.gzip }
 end
 
 return static

@@ -147,6 +147,42 @@ static void out_of_proportion(void)
     }
 }
 
+/* All that one call of the maker gives, into p[at..); the new length. */
+static size_t take_all(wf_gzip *g, wf_gzip_end end, uint8_t *p, size_t at, size_t room)
+{
+    size_t made;
+    do {
+        made = wf_gzip_take(g, end, p + at, room);
+        at += made;
+    } while (made == room);
+    return at;
+}
+
+/* Whatever the input's pieces and the output's room are. */
+static void gzip_made(void)
+{
+    static result r;
+    static uint8_t p[MOST * 2];
+    for (size_t cut = 1; cut <= TEXT; cut = cut * 3 + 1) {
+        for (size_t room = 7; room <= 4096; room *= 8) {
+            wf_gzip g;
+            size_t at = 0;
+            CHECK(wf_gzip_init(&g, 5));
+            for (size_t i = 0; i < TEXT; i += cut) {
+                wf_gzip_give(&g, text + i, i + cut < TEXT ? cut : TEXT - i);
+                at = take_all(&g, WF_GZIP_MORE, p, at, room);
+            }
+            wf_gzip_give(&g, p, 0);
+            at = take_all(&g, WF_GZIP_FINISH, p, at, room);
+            CHECK_INT(take_all(&g, WF_GZIP_FINISH, p, at, room), at);
+            wf_gzip_free(&g);
+            decode(&r, WF_CODING_GZIP, p, at, at, TEXT + 1);
+            CHECK(r.error == 0 && r.complete);
+            CHECK(r.n == TEXT && memcmp(r.out, text, TEXT) == 0);
+        }
+    }
+}
+
 int main(void)
 {
     static const test_case cases[] = {
@@ -155,6 +191,7 @@ int main(void)
         { "what is cut short is not complete", cut_short },
         { "what is damaged is malformed", damaged },
         { "what inflates out of proportion", out_of_proportion },
+        { "gzip that is made here, cut anywhere", gzip_made },
     };
     build_text();
     return RUN(cases);

@@ -1,6 +1,6 @@
 /*
  * coding: the class decoder, for lua/weft/http: content codings undone piece by piece.
- * Uservalue 1 keeps the string that is being decoded.
+ * Uservalue 1 keeps the string that is being decoded. And the class encoder, for servers.
  */
 #include "core/coding.h"
 
@@ -96,10 +96,66 @@ static const luaL_Reg methods[] = {
     { NULL, NULL },
 };
 
-static const luaL_Reg functions[] = { { "decoder", l_decoder }, { NULL, NULL } };
+/* -- encoding --------------------------------------------------------------------- */
+
+typedef struct wf_encoder {
+    const void *class;
+    wf_gzip gzip;
+} wf_encoder;
+
+/* encoder(level): gzip */
+static int l_encoder(lua_State *L)
+{
+    lua_Integer level = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, level >= 1 && level <= 9, 1, "1 to 9");
+    wf_encoder *e = wf_class_push(L, WF_CLASS_ENCODER, sizeof *e, 0);
+    if (!wf_gzip_init(&e->gzip, (int)level))
+        return luaL_error(L, "not enough memory");
+    return 1;
+}
+
+/* push(data, "more"|"flush"|"finish") -> what came out of it */
+static int encoder_push(lua_State *L)
+{
+    static const char *const ends[] = { "more", "flush", "finish", NULL };
+    wf_encoder *e = wf_class_check(L, 1, WF_CLASS_ENCODER);
+    size_t n, made;
+    const char *data = luaL_checklstring(L, 2, &n);
+    wf_gzip_end end = (wf_gzip_end)luaL_checkoption(L, 3, "more", ends);
+    luaL_argcheck(L, n <= UINT32_MAX, 2, "too long");
+    lua_settop(L, 2);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    wf_gzip_give(&e->gzip, (const uint8_t *)data, n);
+    do {
+        uint8_t *out = (uint8_t *)luaL_prepbuffer(&b);
+        made = wf_gzip_take(&e->gzip, end, out, LUAL_BUFFERSIZE);
+        luaL_addsize(&b, made);
+    } while (made == LUAL_BUFFERSIZE);
+    luaL_pushresult(&b);
+    return 1;
+}
+
+static int encoder_gc(lua_State *L)
+{
+    wf_encoder *e = wf_class_check(L, 1, WF_CLASS_ENCODER);
+    wf_gzip_free(&e->gzip);
+    return 0;
+}
+
+static const luaL_Reg encoder_meta[] = { { "__gc", encoder_gc }, { NULL, NULL } };
+
+static const luaL_Reg encoder_methods[] = { { "push", encoder_push }, { NULL, NULL } };
+
+static const luaL_Reg functions[] = {
+    { "decoder", l_decoder },
+    { "encoder", l_encoder },
+    { NULL, NULL },
+};
 
 void wf_open_coding(lua_State *L, int module)
 {
     wf_class_new(L, module, WF_CLASS_DECODER, meta, methods);
+    wf_class_new(L, module, WF_CLASS_ENCODER, encoder_meta, encoder_methods);
     wf_set_functions(L, module, functions);
 }

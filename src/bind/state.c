@@ -117,6 +117,7 @@ static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_WEBSOCKET] = "websocket",
     [WF_CLASS_TLS] = "tls_context",
     [WF_CLASS_DECODER] = "decoder",
+    [WF_CLASS_ENCODER] = "encoder",
     [WF_CLASS_UDP] = "udp",
     [WF_CLASS_TRIE] = "trie",
     [WF_CLASS_CHUNKS] = "chunks",

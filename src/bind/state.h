@@ -27,6 +27,7 @@ typedef enum wf_class_id {
     WF_CLASS_WEBSOCKET,
     WF_CLASS_TLS,
     WF_CLASS_DECODER,
+    WF_CLASS_ENCODER,
     WF_CLASS_UDP,
     WF_CLASS_TRIE,
     WF_CLASS_CHUNKS,

@@ -142,3 +142,38 @@ long wf_coding_decode(wf_coding *c, const uint8_t **p, size_t *n, uint8_t *out,
         return WF_CODING_MALFORMED;
     return out_of_proportion(c) ? WF_CODING_RATIO : made;
 }
+
+/* -- gzip -------------------------------------------------------------------------------
+ */
+
+bool wf_gzip_init(wf_gzip *g, int level)
+{
+    memset(g, 0, sizeof *g);
+    g->begun =
+        deflateInit2(&g->z, level, Z_DEFLATED, GZIP_BITS, 8, Z_DEFAULT_STRATEGY) == Z_OK;
+    return g->begun;
+}
+
+void wf_gzip_give(wf_gzip *g, const uint8_t *p, size_t n)
+{
+    g->z.next_in = (Bytef *)(uintptr_t)p; /* zlib does not write there */
+    g->z.avail_in = (uInt)n;
+}
+
+size_t wf_gzip_take(wf_gzip *g, wf_gzip_end end, uint8_t *out, size_t room)
+{
+    static const int how[] = { Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH };
+    if (g->ended)
+        return 0;
+    g->z.next_out = out;
+    g->z.avail_out = (uInt)room;
+    g->ended = deflate(&g->z, how[end]) == Z_STREAM_END;
+    return room - g->z.avail_out;
+}
+
+void wf_gzip_free(wf_gzip *g)
+{
+    if (g->begun)
+        deflateEnd(&g->z);
+    g->begun = false;
+}

@@ -1,6 +1,7 @@
 /*
  * coding: undoes the content codings gzip and deflate (RFC 9110 8.4.1) piece by piece, in
- * bounded memory, and notices what inflates beyond all proportion. No I/O; zlib only.
+ * bounded memory, and notices what inflates beyond all proportion; and makes gzip. No
+ * I/O; zlib only.
  */
 #ifndef WF_CORE_CODING_H
 #define WF_CORE_CODING_H
@@ -43,6 +44,25 @@ long wf_coding_decode(wf_coding *c, const uint8_t **p, size_t *n, uint8_t *out,
 /* May the input end here? An empty content is let pass, whatever it says of itself. */
 bool wf_coding_complete(const wf_coding *c);
 void wf_coding_free(wf_coding *c);
+
+/* -- gzip, made piece by piece --------------------------------------------------------
+ */
+
+typedef struct wf_gzip {
+    z_stream z;
+    bool begun, ended;
+} wf_gzip;
+
+/* What is left of the input when it is to come out. */
+typedef enum wf_gzip_end { WF_GZIP_MORE, WF_GZIP_FLUSH, WF_GZIP_FINISH } wf_gzip_end;
+
+/* level: zlib's. False: no memory. */
+bool wf_gzip_init(wf_gzip *g, int level);
+/* Input for the next calls of wf_gzip_take, which lasts until they are through. */
+void wf_gzip_give(wf_gzip *g, const uint8_t *p, size_t n);
+/* Output into out[0..room): how much. Less than room: all of it is out. */
+size_t wf_gzip_take(wf_gzip *g, wf_gzip_end end, uint8_t *out, size_t room);
+void wf_gzip_free(wf_gzip *g);
 
 WF_HIDDEN_END
 
