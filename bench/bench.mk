@@ -15,6 +15,19 @@ bench: $(MODULE) $(BENCH)/raw_echo ## compare weft with raw_echo (see bench/READ
 	  weft@fanout="$(LUA) bench/servers/fanout.lua" \
 	  --scenarios $(SCENARIOS) --rounds $(ROUNDS) --seconds $(SLICE)
 
+# Topics: a thousand and ten thousand subscribers, with other topics, with a history; then
+# what matching, a subscription and a history cost by themselves.
+.PHONY: bench-hub
+bench-hub: $(MODULE) $(BENCH)/raw_echo ## compare topics with raw_echo --fanout, and measure them
+	$(RUN_ENV) python3 $(TOOLS)/compare.py --wsload $(BENCH)/wsload --base raw_echo --limit weft \
+	  raw_echo@fanout="$(BENCH)/raw_echo --fanout" weft@fanout="$(LUA) bench/servers/fanout.lua" \
+	  topics@fanout="$(LUA) bench/servers/fanout.lua {port} 10000 1000" \
+	  history@fanout="env HISTORY=1000 $(LUA) bench/servers/fanout.lua" \
+	  --add "fanout10:msg_s:deliv/s:fanout -c 10 -s 64 -p 1" \
+	  --add "fanout10k:msg_s:deliv/s:fanout -c 9500 -s 64 -p 1" \
+	  --scenarios fanout,fanoutp16,fanout10,fanout10k --rounds $(ROUNDS) --seconds $(SLICE)
+	$(RUN_ENV) $(LUA) bench/hub.lua
+
 # TLS: a certificate of its own; its key's kind may be given.
 TLS_KEY ?= rsa:2048
 

@@ -28,6 +28,7 @@ end
 -- little has to wait until it is slow.
 local function serve(opts, subscribe)
    opts = opts or {}
+   opts.ping_interval = 0 -- who does not read does not answer, either
    opts.high_mark, opts.low_mark = opts.high_mark or 8 * KIB, opts.low_mark or 2 * KIB
    local done, ends = weft.channel(), {}
    local app, path = server.app(opts), os.tmpname()

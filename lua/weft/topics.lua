@@ -192,6 +192,8 @@ end
 
 -- -- publishing ----------------------------------------------------------------------
 
+local PLAIN = { text = {}, binary = { kind = "binary" } } -- shared: not to be changed
+
 -- The kind as of ws:send, or a table of options.
 local function check_publish(message, kind, opts, where, level)
    local sort = type(message)
@@ -202,7 +204,7 @@ local function check_publish(message, kind, opts, where, level)
    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
       error(('%s: the kind is "text" or "binary", got %s'):format(where, tostring(kind)), level + 1)
    end
-   if opts == nil then return { kind = kind } end
+   if opts == nil then return PLAIN[kind or "text"] end
    opts = options.check(opts, limits.publish, where, level + 1)
    opts.kind = kind or opts.kind
    return opts
@@ -235,35 +237,27 @@ local function tell_all(board, topic, message, info, entry)
    return n
 end
 
-local function append(app, rules, topic, entry, opts)
-   if not rules or not rules.history or opts.history == false then return end
-   return app.histories:append(topic, rules.history, entry, core.now())
-end
-
 -- To the hub's subscribers of one form: n | nil, message, code.
-local function fan_out(board, rules, topic, message, kind, opts, form)
+local function fan_out(hub, rules, topic, message, kind, opts, form)
    local queue = rules and rules.queue
    local compress = opts.compress ~= nil and { compress = opts.compress } or nil
-   if not queue then
-      return board.hub:publish(topic, message, kind, compress, form, opts.except)
-   end
-   return board.hub:publish(topic, message, kind, compress, form, opts.except, queue.policy,
+   if not queue then return hub:publish(topic, message, kind, compress, form, opts.except) end
+   return hub:publish(topic, message, kind, compress, form, opts.except, queue.policy,
       queue.bytes, queue.messages, queue.notice, opts.key)
 end
 
--- Weft.1's connections and this process' listeners.
-local function reach_others(app, rules, topic, message, opts, entry, epoch, offset)
-   local board, n = app.board, 0
-   if topics.envelope and board.hub:reaches(topic, topics.ENVELOPE) then
-      local text = topics.envelope(topic, entry, epoch, offset)
-      n = fan_out(board, rules, topic, text, "text", opts, topics.ENVELOPE) or 0
-   end
-   if board.listening > 0 then
-      local info = { topic = topic, kind = entry.kind, epoch = epoch, offset = offset,
-         key = opts.key, event = opts.event }
-      local told = tell_all(board, topic, message, info, entry)
-      n, board.delivered = n + told, board.delivered + told
-   end
+-- To those who speak weft.1.
+local function envelop(hub, rules, topic, opts, entry, epoch, offset)
+   local text = topics.envelope(topic, entry, epoch, offset)
+   return fan_out(hub, rules, topic, text, "text", opts, topics.ENVELOPE) or 0
+end
+
+-- To this process' listeners.
+local function tell_listeners(board, topic, opts, entry, epoch, offset)
+   local info = { topic = topic, kind = entry.kind, epoch = epoch, offset = offset,
+      key = opts.key, event = opts.event }
+   local n = tell_all(board, topic, entry.text, info, entry)
+   board.delivered = board.delivered + n
    return n
 end
 
@@ -277,21 +271,36 @@ function topics.announce(app, topic, text, except)
    end
 end
 
+-- What goes beyond raw connections: how many it reaches, epoch, offset.
+local function send_on(app, rules, topic, opts, entry, enveloped)
+   local board, n = app.board, 0
+   local epoch, offset
+   if rules and rules.history and opts.history ~= false then
+      epoch, offset = app.histories:append(topic, rules.history, entry, core.now())
+   end
+   if enveloped then n = envelop(board.hub, rules, topic, opts, entry, epoch, offset) end
+   if board.listening > 0 then
+      n = n + tell_listeners(board, topic, opts, entry, epoch, offset)
+   end
+   return n, epoch, offset
+end
+
 --- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
 function topics.send(app, topic, message, opts)
    local board = app.board
+   local hub = board.hub
    local rules = topics.options_of(app, topic)
    local kind = opts.kind or "text"
-   if type(message) == "table" and topics.encode then
-      message, kind = topics.encode(message), "json"
-   end
-   local n, why, code = fan_out(board, rules, topic, message, kind == "json" and "text" or kind,
+   if type(message) == "table" then message, kind = topics.encode(message), "json" end
+   local n, why, code = fan_out(hub, rules, topic, message, kind == "json" and "text" or kind,
       opts, topics.RAW)
    if not n then return nil, why, code end
    board.published = board.published + 1
-   local entry = { text = message, kind = kind, event = opts.event }
-   local epoch, offset = append(app, rules, topic, entry, opts)
-   return n + reach_others(app, rules, topic, message, opts, entry, epoch, offset), epoch, offset
+   local enveloped = topics.envelope and hub:reaches(topic, topics.ENVELOPE)
+   if not enveloped and board.listening == 0 and not (rules and rules.history) then return n end
+   local entry = { text = tostring(message), kind = kind, event = opts.event }
+   local more, epoch, offset = send_on(app, rules, topic, opts, entry, enveloped)
+   return n + more, epoch, offset
 end
 
 --- The same for callers in weft: a name from a peer must have been checked.
@@ -312,6 +321,7 @@ local function ws_publish(ws, topic, message, kind, opts)
    if not app then return nil, why, code end
    check(app, topic, false, "ws:publish", 2)
    opts = check_publish(message, kind, opts, "ws:publish", 2)
+   if opts == PLAIN[opts.kind or "text"] then opts = { kind = opts.kind } end
    opts.except = opts.except or ws
    local ok
    ok, why, code = topics.authorize_publish(app, ws, topic, message)
