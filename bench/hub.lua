@@ -102,9 +102,9 @@ local function memory()
    local shared, began = resident() - before, os.clock()
    local n = app:publish("topic.1", ("x"):rep(64))
    local fan_out = (os.clock() - began) / n
-   print(("%d connections x %d topics: %.1f bytes and %.2f us for each subscription; publish %.2f us"
-      .. " for each of %d"):format(connections, topics, shared / connections / more,
-      subscribing * 1e6, fan_out * 1e6, n))
+   print(("%d connections x %d topics: %.1f bytes and %.2f us for each subscription;"
+      .. " publish %.2f us for each of %d"):format(#clients, topics + more,
+      shared / connections / more, subscribing * 1e6, fan_out * 1e6, n))
    done:close()
    app:close()
 end

@@ -279,7 +279,7 @@ describe("publishing", function()
          local app, join = serve()
          local ws = join "t"
          local rows = {
-            { {}, nil, "the message must be a string" }, { nil, nil, "the message must be" },
+            { print, nil, "the message must be a string" }, { nil, nil, "the message must be" },
             { "x", "y", 'the kind is "text" or "binary"' }, { "x", 5, "the kind is" },
             { "x", { exept = ws }, "unknown option" }, { "x", { kind = "y" }, '"binary"' },
             { "x", { key = 1 }, "must be a string" },
