@@ -111,42 +111,47 @@ local function enqueue(self, ring, now)
    if self.wake and queue.next == ring.due then self.wake() end -- the first of its queue
 end
 
-local function make_room_in(self, ring, cost)
-   local rules = ring.rules
-   if ring.offset - ring.first + 1 >= rules.size then drop_first(self, ring) end
-   while ring.bytes + cost > rules.bytes and ring.first <= ring.offset do
-      drop_first(self, ring)
-   end
+-- The ring for a message to come, by rules that may be new.
+local function prepare(self, topic, rules)
+   local ring = self.rings[topic]
+   if not ring then return new_ring(self, topic, rules) end
+   adopt(self, ring, rules)
+   return ring
 end
 
-local function keep(self, ring, entry, now, cost)
-   local slot = ring.offset % ring.rules.size + 1
-   ring.texts[slot], ring.times[slot] = entry.text, now
-   if entry.event or entry.kind ~= "text" then
-      ring.tags[slot] = { kind = entry.kind, event = entry.event }
-   end
-   ring.bytes = ring.bytes + cost
-   self.bytes = self.bytes + cost
-   if not ring.due.next and ring.rules.ttl > 0 then enqueue(self, ring, now) end
+-- More than may be kept of the topic, or in all.
+local function shrink(self, ring)
+   while ring.bytes > ring.rules.bytes do drop_first(self, ring) end
+   if self.bytes > self.max_bytes or self.count > self.max_topics then make_room(self, ring) end
 end
 
 --- Adds a message { text=, kind="text"|"binary"|"json", event= }: epoch, offset.
 -- rules: { size=, ttl= (0: no limit), bytes= }, the same table as long as they are the same.
--- One that is over rules.bytes by itself has an offset and is gone.
+-- One that is over rules.bytes by itself has an offset and is gone. Every publication comes by
+-- here, so what can be left to others is: what is over its ttl goes when somebody asks.
 function store:append(topic, rules, entry, now)
-   local cost = #entry.text + COST
-   local ring = self.rings[topic] or new_ring(self, topic, rules)
-   if ring.rules ~= rules then adopt(self, ring, rules) end
-   expire(self, ring, now)
-   make_room_in(self, ring, cost)
-   ring.offset, ring.touched = ring.offset + 1, true
-   if cost <= rules.bytes then
-      keep(self, ring, entry, now, cost)
+   local ring = self.rings[topic]
+   if not ring or ring.rules ~= rules then ring = prepare(self, topic, rules) end
+   local text, texts, offset = entry.text, ring.texts, ring.offset + 1
+   local slot = offset % rules.size + 1
+   local old, more, kind = texts[slot], #text, entry.kind
+   if old then -- as old as the ring is long
+      ring.first, more = ring.first + 1, more - #old
    else
-      ring.first = ring.offset + 1
+      more = more + COST
    end
-   if self.bytes > self.max_bytes or self.count > self.max_topics then make_room(self, ring) end
-   return ring.epoch, ring.offset
+   texts[slot], ring.times[slot], ring.offset, ring.touched = text, now, offset, true
+   if kind ~= "text" or entry.event then
+      ring.tags[slot], ring.tagged = { kind = kind, event = entry.event }, true
+   elseif ring.tagged then
+      ring.tags[slot] = nil
+   end
+   if more ~= 0 then ring.bytes, self.bytes = ring.bytes + more, self.bytes + more end
+   if ring.bytes > rules.bytes or self.bytes > self.max_bytes or self.count > self.max_topics then
+      shrink(self, ring)
+   end
+   if not ring.due.next and rules.ttl > 0 then enqueue(self, ring, now) end
+   return ring.epoch, offset
 end
 
 --- epoch, offset of a topic's newest message; 0 before the first. Costs nothing for topics
