@@ -138,7 +138,7 @@ describe("send_timeout", function()
       end)
       check_drained(c, 30, "done")
       assert.is_true(sender:join(SOON))
-   end, { send_timeout = raw.SOON })
+   end, { send_timeout = raw.SOON, ping_interval = 0 })
 
    both("gives way to an earlier deadline, and to cancelling", function(ws, c)
       local n, _, code = fill(ws, function(...) return weft.deadline(0.1, ws.send, ...) end)
