@@ -1,5 +1,5 @@
 -- weft.js without a browser: its logic in node against a scripted server, its types, its size,
--- and app:client, which serves it. browser_room_spec.lua has it in pages, with weft as the server.
+-- and app:client, which serves it. browser_rooms_spec.lua has it in pages, with weft as the server.
 
 local server = require "spec.helper_server"
 local process = require "spec.process"

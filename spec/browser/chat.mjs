@@ -1,35 +1,16 @@
 // Drives chromium through the pages of examples/chat.lua and examples/push.lua.
 //    node chat.mjs CHAT_URL PUSH_URL SCREENSHOT_DIR
-// Prints "ok NAME" or "not ok NAME: why" for each check. The server's life is in the hands of the
-// caller: "please stop" and "please start" ask it to kill the chat server and to start it again.
-// Nothing here sleeps: every step waits for what it needs to see, for a bounded time.
-import { chromium } from "playwright-core";
+// Prints as driver.mjs says. The server's life is in the hands of the caller: "please stop" and
+// "please start" ask it to kill the chat server and to start it again.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { check, expect, launch, PATIENCE } from "./driver.mjs";
 
 const [chatUrl, pushUrl, shots] = process.argv.slice(2);
-const PATIENCE = 20_000;      // milliseconds for one thing to appear
 const troubles = [];          // what the pages complained about on their consoles
 let outage = false;
 
-async function check(name, body) {
-  try {
-    await body();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error.message ?? error).replace(/\s+/g, " ").slice(0, 400)}`);
-  }
-}
-
-function expect(condition, why) {
-  if (!condition) throw new Error(why);
-}
-
-const browser = await chromium.launch({ // with a fresh user data directory, removed at the end
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run"],
-});
+const browser = await launch();
 
 async function open(context, url) {
   const page = await context.newPage();

@@ -1,0 +1,108 @@
+-- weft.js in chromium's pages, with weft as their server (spec/scripts/rooms.lua), over networks
+-- that are cut, that stall, and that let no WebSocket through (nginx with its default settings).
+
+local daemon = require "spec.daemon"
+local process = require "spec.process"
+
+local CHECKS = {
+   "a network that is cut and restored: every message once and in order",
+   "a page that is switched offline and online: the same",
+   "a network that stalls: the page notices, and gets what it missed",
+   "what is said offline arrives once and in order",
+   "presence shows who is away, and who is back",
+   "where WebSocket is blocked, Server-Sent Events take over",
+   "Server-Sent Events that are cut: every message once and in order",
+   "a session stays while nothing is said",
+   "a server that is killed and comes back: all are told that messages may be missing",
+   "no page has an error of its own",
+}
+
+local CONF = [[
+daemon off;
+master_process off;
+pid DIR/nginx.pid;
+error_log stderr alert;
+events { worker_connections 64; }
+http {
+   access_log off;
+   client_body_temp_path DIR/body;
+   proxy_temp_path DIR/proxy;
+   fastcgi_temp_path DIR/fastcgi;
+   uwsgi_temp_path DIR/uwsgi;
+   scgi_temp_path DIR/scgi;
+   server {
+      listen 127.0.0.1:PORT;
+      location / {
+         proxy_set_header Host $http_host;
+         proxy_pass http://127.0.0.1:UPSTREAM;
+      }
+   }
+}
+]]
+
+local function start_nginx(dir, upstream)
+   return daemon.start(function(port)
+      local values = { DIR = dir, PORT = port, UPSTREAM = upstream }
+      daemon.write(dir .. "/nginx.conf", (CONF:gsub("%u%u%u+", values)))
+      return { daemon.program "nginx", "-e", "stderr", "-p", dir, "-c", dir .. "/nginx.conf" }
+   end)
+end
+
+describe("pages in rooms", function()
+   local output, reported, ok, faults = {}, {}, 0, {}
+   local rooms, browser, nginx, dir
+
+   local function start_rooms(port)
+      local child = process.start(process.script("spec/scripts/rooms.lua", port), { limit = 400 })
+      return child, child:wait_for "http://127.0.0.1:(%d+)/"
+   end
+
+   local function obey(line, port)
+      if line == "please stop" then
+         local rest = rooms:stop "KILL"
+         faults[#faults + 1] = rest ~= "" and rest or nil
+      elseif line == "please start" then
+         rooms = start_rooms(port)
+      end
+   end
+
+   lazy_setup(function()
+      local port, proxy
+      rooms, port = start_rooms(0)
+      dir = daemon.directory()
+      nginx, proxy = start_nginx(dir, port)
+      browser = process.start({ "node", "spec/browser/rooms.mjs", port, proxy },
+         { foreign = true, limit = 300 })
+      for line in browser.line, browser do
+         obey(line, port)
+         output[#output + 1], reported[line] = line, true
+         ok = ok + (line:find "^ok " and 1 or 0)
+      end
+      browser:finish()
+      local rest, status = rooms:stop "INT"
+      if rest ~= "" or status ~= 0 then
+         faults[#faults + 1] = ("ended with %s and said %q"):format(status, rest)
+      end
+   end)
+
+   lazy_teardown(function()
+      for _, child in pairs { rooms, browser } do child:stop "KILL" end
+      nginx:stop "QUIT"
+      daemon.remove(dir)
+   end)
+
+   for _, name in ipairs(CHECKS) do
+      it(name, function()
+         assert.is_true(reported["ok " .. name], table.concat(output, "\n"))
+      end)
+   end
+
+   it("run every check that is listed here, and no other", function()
+      assert.equal(#CHECKS, ok)
+      assert.equal("done", output[#output])
+   end)
+
+   it("leave a server that has nothing to complain about and ends at Ctrl-C", function()
+      assert.same({}, faults)
+   end)
+end)
