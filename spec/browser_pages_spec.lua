@@ -16,7 +16,7 @@ local CHECKS = {
 }
 
 local EXAMPLES = { "cursors", "whiteboard", "dashboard", "notify" }
-local TOKEN = "a token for this test"
+local TOKEN = "0123456789abcdef"
 
 describe("in a browser", function()
    local output, reported, ok, faults = {}, {}, 0, {}
