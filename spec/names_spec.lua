@@ -104,6 +104,15 @@ describe("in a network of its own", function()
       end
    end)
 
+   it("a SOCKS proxy is asked for each of a name's addresses", function()
+      assert.same({ "proxied", "there" }, seen.proxied)
+      assert.equal("refused", seen.unproxied[2])
+      has(seen.unproxied[3], "proxy 127.0.0.1:1080 refused [2001:db8:1::2]:7000: "
+         .. "address type not supported")
+      assert.equal("resolve", seen.unresolved[2])
+      has(seen.unresolved[3], "cannot resolve 'nobody'")
+   end)
+
    it("a lookup can be cancelled", function()
       assert.equal("cancelled", seen.cancelled[2])
       took("cancelled", 0, 0, 3)

@@ -134,6 +134,32 @@ local function crowded()
       ("%.3f"):format(weft.now() - began))
 end
 
+-- A SOCKS 5 proxy that has no IPv6: it refuses those addresses, and answers for the others.
+local function half_a_proxy(listener)
+   for stream in listener:each() do
+      stream:receive(3)
+      stream:send "\5\0"
+      local kind = stream:receive(4):byte(4)
+      stream:receive((kind == 4 and 16 or 4) + 2)
+      stream:send(kind == 4 and "\5\8\0\1" or "\5\0\0\1\0\0\0\0\0\0there\n")
+      stream:close()
+   end
+end
+
+-- socks5:// looks the name up here, and asks for one address after the other.
+local function proxied()
+   local listener <close> = assert(weft.listen "127.0.0.1:1080")
+   weft.spawn(half_a_proxy, listener)
+   local opts = { proxy = "socks5://127.0.0.1", timeout = 5 }
+   local stream = assert(weft.dial("live:7000", opts))
+   show("proxied", (stream:receive "*l"))
+   stream:close()
+   local _, message, code = weft.dial("[2001:db8:1::2]:7000", opts)
+   show("unproxied", code, message)
+   _, message, code = weft.dial("nobody:7000", opts)
+   show("unresolved", code, message)
+end
+
 local function main()
    local socket <close> = weft.udp()
    assert(socket:bind("127.0.0.1", 53))
@@ -151,6 +177,7 @@ local function main()
    try("silent", "silent", { timeout = 0.5 })
    try("numeric", "192.0.2.2")
    websocket()
+   proxied()
    cancelled()
    crowded()
    show "end"
