@@ -252,6 +252,30 @@ describe("a slow subscriber", function()
       end, 40)
    end)
 
+   it("that is in the middle of a message of its own gets what waited behind it", function()
+      run(function()
+         local app, path, ends = serve { hard_mark = 100 * KIB }
+         app:topic("t.*", { policy = "drop_oldest", max_pending_messages = 3, max_pending = MIB })
+         local client = connect(path)
+         for left = 0, 1 do -- also one of which nothing was sent
+            local w = assert(ends[1]:writer())
+            if left == 1 then assert(w:write "begun") end
+            for i = 1, 10 do assert.equal(1, app:publish("t.1", message(i))) end
+            assert.equal(3, app:stats().pending)
+            assert.equal(7 * (left + 1), app:stats().dropped)
+            if left == 1 then
+               assert(w:write " and done")
+               w:close()
+               assert.equal("begun and done", (client:receive(SOON)))
+            else
+               getmetatable(w).__close(w, "an error")
+            end
+            for i = 8, 10 do assert.equal(i, number((client:receive(SOON)))) end
+            assert.equal(0, app:stats().pending)
+         end
+      end, 40)
+   end)
+
    it("gets compressed messages that waited, between those of its own compressor", function()
       run(function()
          local app, path, ends = serve { compression = { mode = "dedicated", threshold = 0 },
