@@ -14,7 +14,7 @@ end
 
 -- Appends numbers from..to as texts at time `now`.
 local function fill(s, topic, rules, from, to, now)
-   for n = from, to do s:append(topic, rules, { text = tostring(n), kind = "text" }, now or 0) end
+   for n = from, to do s:append(topic, rules, now or 0, tostring(n), "text") end
 end
 
 local function texts(entries)
@@ -31,9 +31,9 @@ end
 describe("history", function()
    it("counts offsets from 1 within an epoch, each topic its own", function()
       local s = store()
-      assert.same({ "e-0", 1 }, { s:append("a", RULES, { text = "x", kind = "text" }, 0) })
-      assert.same({ "e-0", 2 }, { s:append("a", RULES, { text = "y", kind = "text" }, 0) })
-      assert.same({ "e-0", 1 }, { s:append("b", RULES, { text = "z", kind = "text" }, 0) })
+      assert.same({ "e-0", 1 }, { s:append("a", RULES, 0, "x", "text") })
+      assert.same({ "e-0", 2 }, { s:append("a", RULES, 0, "y", "text") })
+      assert.same({ "e-0", 1 }, { s:append("b", RULES, 0, "z", "text") })
       assert.same({ "e-0", 2 }, { s:position "a" })
       assert.same({ "e-0", 0 }, { s:position "never" })
    end)
@@ -70,10 +70,10 @@ describe("history", function()
 
    it("keeps kinds and events", function()
       local s = store()
-      s:append("t", RULES, { text = "{}", kind = "json", event = "typing" }, 5)
-      s:append("t", RULES, { text = "\255", kind = "binary" }, 6)
-      s:append("t", RULES, { text = "plain", kind = "text" }, 7)
-      s:append("t", RULES, { text = "over the first", kind = "text" }, 8)
+      s:append("t", RULES, 5, "{}", "json", "typing")
+      s:append("t", RULES, 6, "\255", "binary")
+      s:append("t", RULES, 7, "plain", "text")
+      s:append("t", RULES, 8, "over the first", "text")
       assert.same({ { offset = 2, text = "\255", kind = "binary", time = 6 },
          { offset = 3, text = "plain", kind = "text", time = 7 },
          { offset = 4, text = "over the first", kind = "text", time = 8 } }, s:last("t", 9, 8))
@@ -97,16 +97,16 @@ describe("history", function()
 
    it("forgets by bytes; a message that is too big by itself is a gap", function()
       local s, rules = store(), { size = 10, ttl = 0, bytes = 3 * (48 + 10) }
-      for _ = 1, 4 do s:append("t", rules, { text = ("x"):rep(10), kind = "text" }, 0) end
+      for _ = 1, 4 do s:append("t", rules, 0, ("x"):rep(10), "text") end
       assert.equal(3, #s:last("t", 10, 0))
       assert.is_nil(since(s, "t", 0))
-      local big = { text = ("x"):rep(1000), kind = "text" }
-      assert.same({ "e-0", 5 }, { s:append("t", rules, big, 0) })
+      local big = ("x"):rep(1000)
+      assert.same({ "e-0", 5 }, { s:append("t", rules, 0, big, "text") })
       assert.same({}, s:last("t", 10, 0))
       assert.is_nil(since(s, "t", 4))
       assert.equal("", since(s, "t", 5))
       assert.equal(0, s.bytes)
-      s:append("t", rules, { text = "y", kind = "text" }, 0)
+      s:append("t", rules, 0, "y", "text")
       assert.equal("6=y", since(s, "t", 5))
    end)
 
@@ -131,10 +131,10 @@ describe("history", function()
       local s = store { max_bytes = 10 * 148, max_topics = 1000 }
       local rules = { size = 1000, ttl = 0, bytes = 1 << 20 }
       for n = 1, 500 do
-         s:append("t" .. n % 50, rules, { text = ("x"):rep(100), kind = "text" }, 0)
+         s:append("t" .. n % 50, rules, 0, ("x"):rep(100), "text")
          assert.truthy(s.bytes <= 10 * 148)
       end
-      for _ = 1, 500 do s:append("one", rules, { text = ("x"):rep(100), kind = "text" }, 0) end
+      for _ = 1, 500 do s:append("one", rules, 0, ("x"):rep(100), "text") end
       assert.equal(10, #s:last("one", 1000, 0))
       assert.equal(1, s.count)
    end)
@@ -171,7 +171,7 @@ describe("history", function()
 
    it("forgets the queued place of a topic that was given up", function()
       local s, rules = store { max_topics = 1 }, { size = 2, ttl = 5, bytes = 1 << 20 }
-      for n = 1, 100 do s:append("t" .. n, rules, { text = "x", kind = "text" }, n) end
+      for n = 1, 100 do s:append("t" .. n, rules, n, "x", "text") end
       local queued, due = 0, s.queues[5].next
       while due ~= s.queues[5] do queued, due = queued + 1, due.next end
       assert.equal(1, queued)

@@ -125,24 +125,24 @@ local function shrink(self, ring)
    if self.bytes > self.max_bytes or self.count > self.max_topics then make_room(self, ring) end
 end
 
---- Adds a message { text=, kind="text"|"binary"|"json", event= }: epoch, offset.
+--- Adds a message: epoch, offset. kind: "text", "binary" or "json"; event: a name, or nil.
 -- rules: { size=, ttl= (0: no limit), bytes= }, the same table as long as they are the same.
 -- One that is over rules.bytes by itself has an offset and is gone. Every publication comes by
 -- here, so what can be left to others is: what is over its ttl goes when somebody asks.
-function store:append(topic, rules, entry, now)
+function store:append(topic, rules, now, text, kind, event)
    local ring = self.rings[topic]
    if not ring or ring.rules ~= rules then ring = prepare(self, topic, rules) end
-   local text, texts, offset = entry.text, ring.texts, ring.offset + 1
+   local texts, offset = ring.texts, ring.offset + 1
    local slot = offset % rules.size + 1
-   local old, more, kind = texts[slot], #text, entry.kind
+   local old, more = texts[slot], #text
    if old then -- as old as the ring is long
       ring.first, more = ring.first + 1, more - #old
    else
       more = more + COST
    end
    texts[slot], ring.times[slot], ring.offset, ring.touched = text, now, offset, true
-   if kind ~= "text" or entry.event then
-      ring.tags[slot], ring.tagged = { kind = kind, event = entry.event }, true
+   if event or kind ~= "text" then
+      ring.tags[slot], ring.tagged = { kind = kind, event = event }, true
    elseif ring.tagged then
       ring.tags[slot] = nil
    end

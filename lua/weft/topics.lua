@@ -271,18 +271,16 @@ function topics.announce(app, topic, text, except)
    end
 end
 
--- What goes beyond raw connections: how many it reaches, epoch, offset.
-local function send_on(app, rules, topic, opts, entry, enveloped)
-   local board, n = app.board, 0
-   local epoch, offset
-   if rules and rules.history and opts.history ~= false then
-      epoch, offset = app.histories:append(topic, rules.history, entry, core.now())
+-- What goes beyond raw connections: how many it reaches.
+local function send_on(board, rules, topic, opts, entry, epoch, offset)
+   local n = 0
+   if board.hub:reaches(topic, topics.ENVELOPE) then
+      n = envelop(board.hub, rules, topic, opts, entry, epoch, offset)
    end
-   if enveloped then n = envelop(board.hub, rules, topic, opts, entry, epoch, offset) end
    if board.listening > 0 then
       n = n + tell_listeners(board, topic, opts, entry, epoch, offset)
    end
-   return n, epoch, offset
+   return n
 end
 
 --- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
@@ -296,11 +294,16 @@ function topics.send(app, topic, message, opts)
       opts, topics.RAW)
    if not n then return nil, why, code end
    board.published = board.published + 1
-   local enveloped = topics.envelope and hub:reaches(topic, topics.ENVELOPE)
-   if not enveloped and board.listening == 0 and not (rules and rules.history) then return n end
-   local entry = { text = tostring(message), kind = kind, event = opts.event }
-   local more, epoch, offset = send_on(app, rules, topic, opts, entry, enveloped)
-   return n + more, epoch, offset
+   local kept, epoch, offset = rules and opts.history ~= false and rules.history, nil, nil
+   if type(message) ~= "string" then message = tostring(message) end
+   if kept then
+      epoch, offset = app.histories:append(topic, kept, core.now(), message, kind, opts.event)
+   end
+   if board.listening == 0 and not hub:reaches(topic, topics.ENVELOPE) then
+      return n, epoch, offset
+   end
+   local entry = { text = message, kind = kind, event = opts.event }
+   return n + send_on(board, rules, topic, opts, entry, epoch, offset), epoch, offset
 end
 
 --- The same for callers in weft: a name from a peer must have been checked.
