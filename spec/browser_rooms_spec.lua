@@ -14,6 +14,7 @@ local CHECKS = {
    "Server-Sent Events that are cut: every message once and in order",
    "a session stays while nothing is said",
    "a server that is killed and comes back: all are told that messages may be missing",
+   "README's page does what it says",
    "no page has an error of its own",
 }
 

@@ -26,7 +26,7 @@ const cards = FIGURES.map((figure, i) => {
   card.append(title, line, canvas);
   $("plots").append(card);
   const ago = (seconds) => `${seconds} s`;
-  return { ...figure, value, plot: new Plot(canvas, { span: SPAN, lines: 3, every: 30, ago }), top: figure.least };
+  return { ...figure, value, plot: new Plot(canvas, { span: SPAN, lines: 3, every: 30, ago }), top: null };
 });
 
 const ours = () => performance.now() / 1000;
@@ -56,7 +56,8 @@ function draw() {
   for (const card of cards) {
     const points = numbers.map((one) => [one.time, one[card.key]]);
     const wanted = Math.max(card.least, ...points.map((point) => point[1] * 1.15));
-    card.top = still.matches ? wanted : card.top + (wanted - card.top) * 0.08;
+    const part = still.matches || card.top === null ? 1 : wanted > card.top ? 0.5 : 0.08;
+    card.top += (wanted - card.top) * part; // up at once, down gently
     card.plot.draw(points, still.matches ? numbers.at(-1).time : ours() + ahead - 0.6, [0, card.top]);
   }
 }

@@ -163,6 +163,18 @@ await check("a server that is killed and comes back: all are told that messages 
   for (const page of pages) await has(page, 1, 10);
 });
 
+await check("README's page does what it says", async () => {
+  const page = await (await browser.newContext()).newPage(), said = [];
+  page.on("pageerror", (error) => troubles.push(`README: ${error}`));
+  const all = new Promise((done) => page.on("console", (message) => {
+    said.push(message.text());
+    if (message.text().endsWith("here")) done();
+  }));
+  await page.goto(`${direct}readme`);
+  await Promise.race([all, page.waitForEvent("close", { timeout: PATIENCE })]);
+  expect(said.includes("[Ada]") && said.includes("undefined: hello") && said.at(-1) === "1 here", said.join(" | "));
+});
+
 await check("no page has an error of its own", async () => {
   expect(!troubles.length, troubles.join(" | "));
 });

@@ -20,15 +20,27 @@ local PAGE = [[
 </script>
 ]]
 
+-- README's snippet for a page, in a room of its own.
+local function readme()
+   local file <close> = assert(io.open "README.md")
+   local code = assert(file:read("a"):match "```js\n(.-)```"):gsub("room%.1", "room.readme")
+   return '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">' ..
+      '<script type="module">\n' .. code .. "</script>"
+end
+
 local app = weft.app {}
 app:client()
 app:get("/", function() return 200, { ["content-type"] = "text/html" }, PAGE end)
+app:get("/readme", function() return 200, { ["content-type"] = "text/html" }, readme() end)
 app:channel("room.*", {
    history = { size = 5000, ttl = 600 },
    presence = { grace = 0.5 },
    user = function(_, _, params) return params.name end,
    receive = true,
-   call = { add = function(_, _, list) return list[1] + list[2] end },
+   call = {
+      add = function(_, _, list) return list[1] + list[2] end,
+      members = function(_, topic) return #app:presence(topic) end,
+   },
 })
 
 local _, port = assert(app:listen("127.0.0.1:" .. arg[1]))
