@@ -137,9 +137,12 @@ static char letter(unsigned kind)
 static wf_ws *subscriber(const actor *a)
 {
     wf_ws *ws = (wf_ws *)a->handle;
-    bool open = ws && ws->object.class == &wf_ws_class && ws->subscriptions &&
+    bool open = ws && ws->object.class == &wf_ws_class &&
                 ws->session.state == WF_SESSION_OPEN && ws->stream;
-    return open ? ws : NULL;
+    const wf_subscription *s = open ? ws->subscriptions : NULL;
+    while (s && s->topic->name[0] != 'a') /* "all" */
+        s = s->next;
+    return s ? ws : NULL;
 }
 
 /* Everyone who is reached has it in the log of what was sent: all who had room, and who
@@ -161,6 +164,43 @@ static void publish(actor *a, wf_ws *ws)
         }
     /* one that was let go of is still subscribed until its close is sent */
     MUST(reached >= expected, "%zu, not %zu", reached, expected);
+}
+
+/* Messages that may be dropped are known by this, and by their numbers. */
+#define LOSSY_HEAD 24
+
+static bool lossy_number(const uint8_t *p, size_t n, uint32_t *number)
+{
+    for (size_t i = 0; i < LOSSY_HEAD; i++)
+        if (n < LOSSY_HEAD + sizeof *number || p[i] != (uint8_t)(i * 37 + 11))
+            return false;
+    memcpy(number, p + LOSSY_HEAD, sizeof *number);
+    return true;
+}
+
+/* Under each policy, with small marks. */
+static void publish_lossy(actor *a)
+{
+    static uint32_t number; /* it only has to grow */
+    static const char *const keys[] = { "", "k", "other key" };
+    uint8_t text[3000] = { 0 };
+    size_t reached, n = a->count % 3 ? 100 : sizeof text;
+    wf_policy policy = { (wf_policy_kind)(a->count % 4), a->count % 2 == 0, 4000, 5 };
+    wf_publication p = { .topic = "lossy.x",
+                         .n = 7,
+                         .data = text,
+                         .len = n,
+                         .op = WF_OP_BINARY,
+                         .policy = &policy };
+    for (size_t i = 0; i < LOSSY_HEAD; i++)
+        text[i] = (uint8_t)(i * 37 + 11);
+    number++;
+    memcpy(text + LOSSY_HEAD, &number, sizeof number);
+    p.key = keys[a->count % 3];
+    p.key_len = strlen(p.key);
+    MUST(wf_hub_publish(a->hub, &p, &reached) == WF_OK, "no memory");
+    MUST(a->hub->pending_bytes <= a->hub->subscriptions * policy.max_bytes, "%zu wait",
+         a->hub->pending_bytes);
 }
 
 static void serve(actor *a);
@@ -189,6 +229,8 @@ static bool indulge(actor *a, wf_ws *ws)
         publish(a, ws);
     if (a->habits & TOPIC && a->count == 7)
         wf_hub_unsubscribe(ws, "all", 3);
+    for (unsigned i = 0; a->habits & TOPIC && i < a->count % 5; i++)
+        publish_lossy(a);
     if (a->habits & QUITS && a->count == 4)
         wf_ws_close(ws, 3000 + a->count, "enough", 6);
     if (a->habits & FORGETS && a->count == 5) {
@@ -270,7 +312,11 @@ static void become_websocket(actor *a, wf_stream *s, int head)
     hold(a, &ws->object);
     wf_ws_begin(ws);
     if (!client && a->habits & TOPIC)
-        MUST(wf_hub_subscribe(ws, "all", 3, 0, SIZE_MAX) == WF_OK, "no memory");
+        for (int i = 0; i < 3; i++) {
+            static const char *const list[] = { "all", "lossy.*", "*.>" };
+            MUST(wf_hub_subscribe(ws, list[i], strlen(list[i]), 0, SIZE_MAX) == WF_OK,
+                 "no memory");
+        }
     a->step = serve;
     serve(a);
 }

@@ -130,6 +130,28 @@ static void log_packed(bytes *log, unsigned op, const uint8_t *p, size_t n, z_st
     free(in);
 }
 
+/* Takes out of a log what might have been dropped: notices, and what was published under
+ * a policy, whose order must hold. */
+static void drop_lossy(bytes *log)
+{
+    static const char notice[] = "{\"type\":\"missed\",\"topic\":\"";
+    uint32_t n, number, last = 0;
+    bytes kept = { 0 };
+    bytes_add(&kept, "", 0);
+    for (size_t at = 0; at < log->n; at += n + 5) {
+        memcpy(&n, log->p + at + 1, sizeof n);
+        const uint8_t *p = log->p + at + 5;
+        if (lossy_number(p, n, &number)) {
+            MUST(number > last, "%u after %u", number, last);
+            last = number;
+        } else if (n < sizeof notice || memcmp(p, notice, sizeof notice - 1) != 0) {
+            bytes_add(&kept, log->p + at, n + 5);
+        }
+    }
+    bytes_free(log);
+    *log = kept;
+}
+
 /* The data messages that it was sent, as a log; *closed: a close was the last. */
 static bytes messages_got(const world *w, const connection *c, size_t skip, bool *closed)
 {
@@ -164,6 +186,7 @@ static bytes messages_got(const world *w, const connection *c, size_t skip, bool
     }
     bytes_free(&got);
     inflateEnd(&z);
+    drop_lossy(&log);
     return log;
 }
 
@@ -339,7 +362,8 @@ static void hang_up(world *w)
         w->all[i].remote.eof = true;
     settle(w);
     pass_time(w, 20);
-    MUST(!actors && w->loop->lingering == 0 && w->hub->connections == 0,
+    MUST(!actors && w->loop->lingering == 0 && w->hub->connections == 0 &&
+             w->hub->pending == 0,
          "somebody is left");
     for (size_t i = 0; i < w->n; i++)
         MUST(w->all[i].remote.closed, "connection %zu is open", i);
