@@ -164,11 +164,12 @@ clean: ## remove what was built
 	rm -rf build
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile $(wildcard spec/*/*.mk bench/bench.mk)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile $(wildcard spec/*/*.mk bench/bench.mk tools/*.mk)
 
 -include bench/bench.mk
 -include spec/fuzz/fuzz.mk
 -include spec/oom/oom.mk
+-include tools/measure.mk
 
 .PHONY: all lib demo test c-tests asan run-asan conformance gc check check-format check-lua check-layers \
         check-symbols check-docs check-rockspec check-examples docs format install clean help FORCE
