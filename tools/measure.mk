@@ -12,4 +12,10 @@ cov: ## which lines of C and Lua the tests run; fails below the floors of spec/c
 run-cov:
 	@$(TEST_ENV) WEFT_COV="$(CURDIR)/$(COV)/lua" tools/run-tests $(C_TESTS) $(OWN_SPECS)
 
-.PHONY: cov run-cov
+VALGRIND = task channel stream frames handshake close client deflate tls topics
+valgrind: ## the main specs under valgrind (VALGRIND="task stream" for some)
+	@tools/setup test
+	@$(MAKE) --no-print-directory lib
+	@$(TEST_ENV) tools/run-tests --valgrind $(VALGRIND:%=spec/%_spec.lua)
+
+.PHONY: cov run-cov valgrind

@@ -103,8 +103,8 @@ static void bad_lines(void)
         "PROXY TCP4 1.1.1.1 1.1.1.1 1 1\rx",
         "PROXY TCP4 1.1.1.1 1.1.1.1\n1 1\r\n",
         "PROXY UNKNOWNS\r\n",
-        "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 655350\r\n",
+        ("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 655350\r\n"),
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         row r = { lines[i], strlen(lines[i]), -1, 0, 0, NULL };

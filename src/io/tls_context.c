@@ -445,13 +445,20 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
 }
 
+/* SSL_set_tlsext_host_name, whose cast drops the const. */
+static long set_server_name(SSL *ssl, const char *name)
+{
+    return SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    (void *)(uintptr_t)name);
+}
+
 /* RFC 6066 3: a name is asked for, an address is not. RFC 9525 6.3: a wildcard stands
  * for one whole label. */
 static bool expect_name(SSL *ssl, const wf_tls *tls)
 {
     const char *name = tls->name;
     bool address = is_address(name);
-    if (!address && SSL_set_tlsext_host_name(ssl, name) != 1)
+    if (!address && set_server_name(ssl, name) != 1)
         return false;
     if (!tls->context->verify)
         return true;
