@@ -290,10 +290,10 @@ static void feed_one(wf_ws *ws, wf_pending *p)
         drop_pending(p);
 }
 
-void wf_pending_feed(wf_ws *ws)
+void wf_pending_feed(wf_stream *s)
 {
-    while (ws->pending && ws->hub && !is_stopped(ws))
+    wf_ws *ws = s->upper; /* NULL: it let go */
+    while (ws && ws->pending && ws->hub && !is_stopped(ws))
         feed_one(ws, longest_waiting(ws));
-    if (ws->stream)
-        ws->stream->hungry = ws->pending != NULL;
+    s->hungry = ws && ws->pending;
 }

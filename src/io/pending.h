@@ -37,8 +37,8 @@ typedef struct wf_pending {
  * connection may have ended, and the subscription with it. */
 bool wf_pending_offer(wf_subscription *sub, const wf_policy *policy, wf_blob *frame,
                       bool compressed, uint64_t key);
-/* The connection's output has drained. */
-void wf_pending_feed(wf_ws *ws);
+/* A connection's output has drained: its driver's call. */
+void wf_pending_feed(wf_stream *s);
 /* The subscription goes. */
 void wf_pending_free(wf_subscription *sub);
 

@@ -133,12 +133,6 @@ void wf_ws_fail(wf_ws *ws, unsigned code, const char *why)
     session_done(ws);
 }
 
-static void drained(wf_stream *s)
-{
-    if (s->upper)
-        wf_pending_feed(s->upper);
-}
-
 static void stream_gone(wf_stream *s)
 {
     wf_ws *ws = s->upper;
@@ -513,7 +507,7 @@ static void timer(wf_stream *s)
         wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
 
-static const wf_driver driver = { readable, timer, stream_gone, drained };
+static const wf_driver driver = { readable, timer, stream_gone, wf_pending_feed };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {
