@@ -241,8 +241,8 @@ await check("says that the new server knows nothing of before", async () => {
 });
 
 await check("sends what waited, once and in order", async () => {
-  await sees(grace, "twice");
   for (const page of [ada, grace]) {
+    await sees(page, "twice");
     const got = (await bubbles(page)).filter((one) => ["said in the dark", "twice"].includes(one));
     expect(got.join() === "said in the dark,twice", `it came as "${got}"`);
   }
