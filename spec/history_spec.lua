@@ -2,6 +2,7 @@
 
 local history = require "weft.history"
 
+local hostile = os.getenv "WEFT_HOSTILE_GC" ~= nil
 local LIMITS = { epoch = "e", max_topics = 4, max_bytes = 1 << 20 }
 local RULES = { size = 3, ttl = 0, bytes = 1 << 20 }
 
@@ -39,8 +40,8 @@ describe("history", function()
    end)
 
    it("gives exactly what came after an offset, at every offset and fill", function()
-      for size = 1, 5 do
-         for n = 0, 12 do
+      for size = 1, hostile and 2 or 5 do
+         for n = 0, hostile and 5 or 12 do
             local s, rules = store(), { size = size, ttl = 0, bytes = 1 << 20 }
             fill(s, "t", rules, 1, n)
             for offset = 0, n do
@@ -130,11 +131,11 @@ describe("history", function()
    it("bounds the bytes of all topics", function()
       local s = store { max_bytes = 10 * 148, max_topics = 1000 }
       local rules = { size = 1000, ttl = 0, bytes = 1 << 20 }
-      for n = 1, 500 do
+      for n = 1, hostile and 60 or 500 do
          s:append("t" .. n % 50, rules, 0, ("x"):rep(100), "text")
          assert.truthy(s.bytes <= 10 * 148)
       end
-      for _ = 1, 500 do s:append("one", rules, 0, ("x"):rep(100), "text") end
+      for _ = 1, hostile and 60 or 500 do s:append("one", rules, 0, ("x"):rep(100), "text") end
       assert.equal(10, #s:last("one", 1000, 0))
       assert.equal(1, s.count)
    end)
@@ -171,7 +172,7 @@ describe("history", function()
 
    it("forgets the queued place of a topic that was given up", function()
       local s, rules = store { max_topics = 1 }, { size = 2, ttl = 5, bytes = 1 << 20 }
-      for n = 1, 100 do s:append("t" .. n, rules, n, "x", "text") end
+      for n = 1, hostile and 20 or 100 do s:append("t" .. n, rules, n, "x", "text") end
       local queued, due = 0, s.queues[5].next
       while due ~= s.queues[5] do queued, due = queued + 1, due.next end
       assert.equal(1, queued)

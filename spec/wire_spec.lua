@@ -3,6 +3,8 @@
 local json = require "weft.json"
 local wire = require "weft.wire"
 
+local hostile = os.getenv "WEFT_HOSTILE_GC" ~= nil
+
 local function read(text) return wire.read(text, 4) end
 
 local function one(text)
@@ -73,7 +75,7 @@ describe("wire", function()
       local text = '{"a":"x\\"y","b":[1.5,{"c":null}],"d":true}'
       for n = 0, #text - 1 do assert.is_nil(read(text:sub(1, n))) end
       for n = 1, #text do -- and with each byte changed to any other
-         for c = 0, 255, 5 do read(text:sub(1, n - 1) .. string.char(c) .. text:sub(n + 1)) end
+         for c = 0, 255, hostile and 51 or 5 do read(text:sub(1, n - 1) .. string.char(c) .. text:sub(n + 1)) end
       end
    end)
 
