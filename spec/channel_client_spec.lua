@@ -120,7 +120,7 @@ describe("weft.channel_client", function()
          local between = new_relay(port)
          local client = connect(between.port)
          local room = assert(client:subscribe "news")
-         local n, cuts = raw.rounds(3000, 300), 12
+         local n, cuts = raw.rounds(3000, 80), raw.rounds(12, 4)
          weft.spawn(function()
             for i = 1, n do
                app:publish("news", tostring(i))

@@ -75,7 +75,9 @@ describe("wire", function()
       local text = '{"a":"x\\"y","b":[1.5,{"c":null}],"d":true}'
       for n = 0, #text - 1 do assert.is_nil(read(text:sub(1, n))) end
       for n = 1, #text do -- and with each byte changed to any other
-         for c = 0, 255, hostile and 51 or 5 do read(text:sub(1, n - 1) .. string.char(c) .. text:sub(n + 1)) end
+         for c = 0, 255, hostile and 51 or 5 do
+            read(text:sub(1, n - 1) .. string.char(c) .. text:sub(n + 1))
+         end
       end
    end)
 
