@@ -81,7 +81,7 @@ describe("multipart.decode", function()
 
    local good = build({ { FIELD:format "a", "12" }, { FIELD:format "b", "3" } }, "b1")
    it("takes no form that breaks off anywhere", function()
-      for n = 0, #good - 5 do
+      for n = 0, #good - 5, raw.hostile and 11 or 1 do
          local fields, why = multipart.decode(good:sub(1, n), "b1")
          assert.is_nil(fields)
          assert.is_string(why)
@@ -127,7 +127,7 @@ describe("cookies", function()
       }
       for _, row in ipairs(rows) do assert.same(row[2], cookies.parse(row[1])) end
       local many = {}
-      for i = 1, 200 do many[i] = ("c%d=1"):format(i) end
+      for i = 1, 101 do many[i] = ("c%d=1"):format(i) end
       local n = 0
       for _ in pairs(cookies.parse(table.concat(many, "; "))) do n = n + 1 end
       assert.equal(100, n)
@@ -324,7 +324,7 @@ describe("base64", function()
       local all = {}
       for i = 0, 255 do all[#all + 1] = string.char(i) end
       all = table.concat(all)
-      for n = 0, 256 do
+      for n = 0, 256, raw.hostile and 51 or 1 do
          assert.is_true(core.base64_decode(core.base64(all:sub(1, n))) == all:sub(1, n))
       end
    end)

@@ -51,7 +51,7 @@ describe("a session", function()
    it("is empty when any byte of the cookie is another", function()
       local session = weft.session { keys = { KEY } }
       local value = saved(session, { user = "ann" })
-      for i = 1, #value do
+      for i = 1, #value, raw.hostile and 13 or 1 do
          for _, byte in ipairs { "A", "B", ".", "=", "_" } do
             local forged = value:sub(1, i - 1) .. byte .. value:sub(i + 1)
             if forged ~= value then
