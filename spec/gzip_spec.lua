@@ -55,7 +55,9 @@ end)
 describe("core.encoder", function()
    it("makes what gzip undoes, however it is cut", function()
       local parts = {}
-      for i = 1, raw.rounds(20000, 500) do parts[i] = ("line %d of some text\n"):format(i * 7919 % 4001) end
+      for i = 1, raw.rounds(20000, 500) do
+         parts[i] = ("line %d of some text\n"):format(i * 7919 % 4001)
+      end
       local text = table.concat(parts)
       for _, size in ipairs { 1000, 4096, #text } do
          local encoder, out = core.encoder(5), {}
