@@ -45,3 +45,15 @@ $(BENCH)/tls_%: bench/tls_%.c
 $(BENCH)/raw_echo: $(TOOLS)/raw_echo.c $(TOOLS)/wsload.c
 	@mkdir -p $(BENCH)
 	$(MAKE) -s -C $(TOOLS) B=$(BENCH)
+
+.PHONY: bench-micro
+bench-micro: $(BENCH)/micro ## parts of the core beside zlib, memcpy and byte loops
+	$(BENCH)/micro
+
+.PHONY: bench-deflate
+bench-deflate: $(MODULE) $(BENCH)/micro ## what permessage-deflate costs, in time and memory
+	$(RUN_ENV) LUA=$(LUA) python3 bench/deflate_compare.py $(BENCH)/micro $(ROUNDS) $(SLICE)
+
+$(BENCH)/micro: bench/micro.c $(CORE) $(BUILD)/flags
+	@mkdir -p $(BENCH)
+	$(Q)$(COMPILE) -o $@ $< $(CORE) $(LDFLAGS) -lcrypto -lz

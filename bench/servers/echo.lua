@@ -2,7 +2,11 @@
 -- handler is one Lua coroutine per connection.
 local weft = require "weft"
 
-local app = weft.app { max_message = 64 << 20, ping_interval = 20 }
+-- COMPRESSION in the environment: "shared" or "dedicated"
+local compression = os.getenv "COMPRESSION"
+if compression == "" then compression = nil end
+
+local app = weft.app { max_message = 64 << 20, ping_interval = 20, compression = compression }
 app:websocket("/", function(ws)
    for message, kind in ws:messages() do ws:send(message, kind) end
 end)

@@ -236,6 +236,38 @@ static void test_limits(void)
     bytes_free(&w);
 }
 
+/* Asked for in pieces until its header has come, and then in another way. */
+static void changes_its_mind(wf_take then, const char *want, bool more)
+{
+    static const wf_session_limits limits = { 5, 1, 1 };
+    wf_message m;
+    for (size_t cut = 6; cut <= 7; cut++) {
+        rig r;
+        bytes w = { 0 };
+        if (more)
+            wire_frame(&w, BINARY, "", 0, true);
+        size_t before = w.n;
+        wire_frame(&w, (more ? 0u : BINARY) | FIN, "123456", 6, true);
+        rig_init(&r, false, &limits);
+        CHECK(wf_session_want_pieces(&r.s, 100));
+        r.s.take = (uint8_t)(cut == 6 ? WF_TAKE_PIECES : WF_TAKE_NOTHING);
+        uint8_t *p = w.p;
+        size_t n = before + 6;
+        CHECK(wf_session_next(&r.s, &p, &n, &m) == WF_EVENT_NONE);
+        r.s.take = (uint8_t)then;
+        rig_feed(&r, w.p + before + 6, 6);
+        CHECK_EVENTS(&r, want);
+        bytes_free(&w);
+        rig_free(&r);
+    }
+}
+
+static void test_change(void)
+{
+    changes_its_mind(WF_TAKE_WHOLE, "fail 1009 'message over max_message'", false);
+    changes_its_mind(WF_TAKE_NOTHING, "", false);
+}
+
 static void test_drop(void)
 {
     bytes w = { 0 };
@@ -431,6 +463,7 @@ int main(void)
         { "plain messages", test_plain },
         { "big messages", test_big },
         { "limits", test_limits },
+        { "who changes its mind", test_change },
         { "what is dropped", test_drop },
         { "what is written", test_write },
         { "compressed messages", test_packed },

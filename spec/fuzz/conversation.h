@@ -196,6 +196,8 @@ static wf_event take_event(run *x, uint8_t **p, size_t *n, wf_message *m)
         if (event == WF_EVENT_HELD) {
             MUST(s->take == WF_TAKE_WAIT, "held, and asked for");
             s->take = (uint8_t)x->taking.then;
+        } else if (event == WF_EVENT_NONE) {
+            return event;
         } else if (event != WF_EVENT_PIECE) {
             s->take = (uint8_t)x->taking.first;
             return event;
@@ -209,6 +211,7 @@ static wf_event take_event(run *x, uint8_t **p, size_t *n, wf_message *m)
 static void next(run *x, uint8_t *p, size_t n)
 {
     wf_message m;
+    x->r.s.take = (uint8_t)x->taking.first;
     while (!x->over) {
         wf_event event = take_event(x, &p, &n, &m);
         if (event == WF_EVENT_NONE)

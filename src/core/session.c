@@ -7,6 +7,8 @@
 #include "core/mask.h"
 #include "core/session_private.h"
 
+/* No frame is longer, so that sums of lengths do not overflow. */
+#define ANY_LENGTH (UINT64_MAX / 4)
 /* From here on a message's bytes are better received in its own buffer. */
 #define WINDOW_MIN (16u << 10)
 #define FIRST_ROOM (64u << 10)
@@ -188,10 +190,11 @@ static bool judge_size(wf_session *s, const wf_frame *f)
     s->held = WF_HELD_NOT;
     if ((f->b0 & 15) ? f->b0 & WF_FRAME_RSV1 : s->compressed)
         return wf_session_judge_packed(s, f);
-    uint64_t most = wf_session_most(s);
     uint64_t had = s->msg.len + (s->piecewise && s->pieces ? s->pieces->taken : 0);
-    if (f->length > most || had > most - f->length)
+    if (f->length > ANY_LENGTH || had + f->length > wf_session_most(s))
         return wf_session_exceeds(s, WF_HELD_SIZE);
+    if (had + f->length > s->limits.max_message)
+        wf_session_note_excess(s, WF_HELD_SIZE);
     return true;
 }
 
@@ -203,8 +206,11 @@ static bool judge_count(wf_session *s, const wf_frame *f)
         s->empty = 0;
     if (s->fragments < UINT32_MAX)
         s->fragments++;
-    if (s->fragments > s->limits.max_fragments && !piecemeal)
-        return wf_session_exceeds(s, WF_HELD_FRAGMENTS);
+    if (s->fragments > s->limits.max_fragments) {
+        if (!piecemeal)
+            return wf_session_exceeds(s, WF_HELD_FRAGMENTS);
+        wf_session_note_excess(s, WF_HELD_FRAGMENTS);
+    }
     if (nothing && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
         return wf_session_exceeds(s, WF_HELD_EMPTY);
     return true;
@@ -476,7 +482,8 @@ static wf_event take_frame(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
 /* Without more input: is there something to be done? */
 static bool is_due(const wf_session *s)
 {
-    return s->held || (s->in_frame && (s->left == 0 || s->more));
+    bool held = s->held && s->take <= WF_TAKE_WAIT;
+    return held || (s->in_frame && (s->left == 0 || s->more));
 }
 
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
@@ -487,7 +494,8 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
         return WF_EVENT_MESSAGE;
     while (s->state != WF_SESSION_DONE && (*n > 0 || is_due(s))) {
         if (!s->in_frame && !take_header(s, p, n)) {
-            if (s->held && s->state != WF_SESSION_DONE) /* and its header is cut */
+            bool waits = s->held && s->take == WF_TAKE_WAIT; /* and its header is cut */
+            if (waits && s->state != WF_SESSION_DONE)
                 return WF_EVENT_HELD;
             break;
         }

@@ -22,6 +22,13 @@ static inline bool wf_session_piecemeal(const wf_session *s)
 uint64_t wf_session_most(const wf_session *s);
 /* It exceeds a limit: fails, or waits. False: fails. */
 bool wf_session_exceeds(wf_session *s, unsigned limit);
+/* What is asked for in pieces exceeds what a whole message may have. Until the first of
+ * these is taken it may still be asked for in another way. */
+static inline void wf_session_note_excess(wf_session *s, unsigned limit)
+{
+    if (!s->piecewise)
+        s->held = (uint8_t)limit;
+}
 /* Unmasks and checks the next k payload bytes where they lie. */
 bool wf_session_take_payload(wf_session *s, uint8_t *p, size_t k);
 

@@ -29,6 +29,8 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
     uint64_t most = most_packed(wf_session_most(s));
     if (f->length > most || had > most - f->length)
         return wf_session_exceeds(s, WF_HELD_SIZE);
+    if (had + f->length > most_packed(s->limits.max_message))
+        wf_session_note_excess(s, WF_HELD_SIZE);
     return true;
 }
 
