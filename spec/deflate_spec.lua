@@ -1,5 +1,5 @@
 -- permessage-deflate (RFC 7692) with real peers, each as a client and as a server: Debian's
--- python3-websockets and npm's ws with every parameter, chromium, and weft itself; what is
+-- python3-websockets and npm's ws with every parameter, and weft itself; what is
 -- refused, broadcasts, and the choice for each message.
 
 local weft = require "weft"
