@@ -10,7 +10,7 @@ cov: ## which lines of C and Lua the tests run; fails below the floors of spec/c
 	@tools/coverage $(COV) spec/coverage
 
 run-cov:
-	@$(TEST_ENV) WEFT_COV="$(CURDIR)/$(COV)/lua" tools/run-tests $(C_TESTS) $(OWN_SPECS)
+	@$(TEST_ENV) WEFT_SLOW=1 WEFT_COV="$(CURDIR)/$(COV)/lua" tools/run-tests $(C_TESTS) $(OWN_SPECS)
 
 VALGRIND = task channel stream frames handshake close client deflate tls topics
 valgrind: ## the main specs under valgrind (VALGRIND="task stream" for some)
