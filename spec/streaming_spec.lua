@@ -374,7 +374,7 @@ describe("writer():", function()
       assert(c.stream:setoption("recv-buffer-size", 65536)) -- or the kernel may take it all
       local w = assert(ws:writer "binary")
       local first = weft.spawn(function() return w:write(data) end)
-      raw.eventually(function() return ws:buffered() > 65536 end)
+      raw.eventually(function() return ws:buffered() > 0 end)
       assert.equal("busy", select(3, w:write "second"))
       assert.equal("busy", select(3, w:close()))
       local got = 0
@@ -420,7 +420,7 @@ describe("writer():", function()
          local w <close> = assert(ws:writer "binary")
          while true do assert(w:write(("x"):rep(1 << 20))) end
       end)
-      raw.eventually(function() return ws:buffered() > 65536 end)
+      raw.eventually(function() return ws:buffered() > 0 end)
       task:cancel()
       assert.equal("cancelled", select(3, task:join()))
       local f
