@@ -5,6 +5,7 @@ local weft = require "weft"
 
 local server = {}
 
+local be_hostile = os.getenv "WEFT_HOSTILE_GC" and require "spec.hostile"
 local opened
 
 --- Runs f as a task, at most `seconds` long; apps and listeners that it made
@@ -13,6 +14,7 @@ function server.run(f, seconds)
    opened = {}
    local ok, err
    weft.run(function()
+      if be_hostile then be_hostile() end
       ok, err = pcall(weft.deadline, seconds or 10, f)
       for _, thing in ipairs(opened) do thing:close() end
    end)
