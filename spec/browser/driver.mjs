@@ -26,7 +26,7 @@ export const launch = () => chromium.launch({
     "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run"],
 });
 
-// A network between a page and a port.
+// A network between a page and a port. tap(fromPage, bytes), if set, sees all that passes.
 export class Wire {
   #pairs = new Set();
   #state = "open";
@@ -50,7 +50,10 @@ export class Wire {
         pair[1 - i].destroy();
         this.#pairs.delete(pair);
       });
-      one.on("data", (data) => pair[1 - i].write(data));
+      one.on("data", (data) => {
+        this.tap?.(i === 0, data);
+        pair[1 - i].write(data);
+      });
       one.on("end", () => pair[1 - i].end());
       if (this.#state === "stalled") one.pause();
     });
