@@ -91,25 +91,31 @@ function lines:next_line()
    end
 end
 
---- headers: of both.
-function helper.session(port, headers)
+--- The events of a stream whose head was read: a function that returns name and data.
+function helper.events(stream)
+   local reader = setmetatable({ stream = stream, rest = "" }, lines)
+   return function() return read_event(reader) end
+end
+
+--- headers: of both. address: where the events are asked for, if it is not that port.
+function helper.session(port, headers, address)
    local fields = { accept = "text/event-stream" }
    for name, value in pairs(headers or {}) do fields[name] = value end
-   local connection = server.dial(port)
+   local connection = address and raw.adopt((assert(weft.dial(address)))) or server.dial(port)
    local head = { "GET /weft HTTP/1.1", "host: test" }
    for name, value in pairs(fields) do head[#head + 1] = name .. ": " .. value end
    connection:send(table.concat(head, "\r\n"), "\r\n\r\n")
    local stream = connection.stream
    assert(stream:receive "*l" == "HTTP/1.1 200 OK")
    repeat until assert(stream:receive "*l") == ""
-   local reader = setmetatable({ stream = stream, rest = "" }, lines)
-   local name, data = read_event(reader)
+   local next_event = helper.events(stream)
+   local name, data = next_event()
    assert(name == "session", name)
    local self = setmetatable({ ids = 0, session = json.decode(data),
       close = function() stream:close() end,
       receive = function()
          stream:settimeout(raw.SOON)
-         return select(2, read_event(reader))
+         return select(2, next_event())
       end }, client)
    self.post = function(text)
       return server.ask(port, "POST", "/weft?session=" .. self.session.session,

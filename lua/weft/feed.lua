@@ -63,8 +63,18 @@ local function is_pattern(topic)
    return core.topic_kind(topic) == "pattern"
 end
 
+-- Who is not slow may be sent as much in one turn as a WebSocket.
 local function subscribe(app, topic, since)
-   return topics.subscribe(app, topic, { since = not is_pattern(topic) and since or nil })
+   return topics.subscribe(app, topic, { since = not is_pattern(topic) and since or nil,
+      patience = app.limits.hard_mark })
+end
+
+-- While it waits for a message the client has taken all before it.
+local function receive(sub, timeout)
+   sub.reading = true
+   local message, info = sub:receive(timeout)
+   sub.reading = false
+   return message, info
 end
 
 -- -- events --------------------------------------------------------------------------
@@ -78,8 +88,11 @@ local function send_message(stream, message, info)
    return stream:send(message, fields)
 end
 
-local function send_missed(stream, topic, n)
-   local text = json.encode { type = "missed", topic = topic, count = n }
+-- The client is told if the topic says so.
+local function send_missed(app, stream, topic, info)
+   local rules = info.missed and topics.options_of(app, info.topic)
+   if not rules or not rules.notice then return true end
+   local text = json.encode { type = "missed", topic = topic, count = info.missed }
    return stream:send(text, { event = "missed" })
 end
 
@@ -99,9 +112,9 @@ function feed.relay(app, stream, topic, since)
    local sub <close> = subscribe(app, topic, since)
    local ok, why, code = send_start(stream, sub, since)
    while ok do
-      local message, info = sub:receive()
+      local message, info = receive(sub)
       if message == nil then return nil, info, "closed" end
-      if info.missed then ok, why, code = send_missed(stream, topic, info.missed) end
+      ok, why, code = send_missed(app, stream, topic, info)
       if ok then ok, why, code = send_message(stream, message, info) end
    end
    return nil, why, code
@@ -134,12 +147,12 @@ end
 -- What there is, or comes within the time.
 local function gather(sub, timeout)
    local list, bytes, offset = {}, 0, sub.offset
-   local message, info = sub:receive(timeout)
+   local message, info = receive(sub, timeout)
    while message ~= nil do
       list[#list + 1] = entry_of(message, info)
       bytes, offset = bytes + #message, info.offset or offset
       if #list >= MAX_MESSAGES or bytes >= MAX_BYTES then break end
-      message, info = sub:receive(0)
+      message, info = receive(sub, 0)
    end
    return list, offset
 end

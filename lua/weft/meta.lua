@@ -414,7 +414,7 @@ function weft.json(value, status, headers) end
 ---@field user? fun(ctx: weft.context, topic: string, params: any): string|number|nil, any who it is for presence: an id and data; nil: it is not seen. By default `ctx.user`, else each connection is somebody
 ---@field history? boolean|weft.HistoryOptions as of `app:topic`
 ---@field presence? boolean|weft.PresenceOptions as of `app:topic`
----@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" as of `app:topic`; who is served by Server-Sent Events is always ended
+---@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" as of `app:topic`, also for who is served by Server-Sent Events
 ---@field max_pending? integer bytes, 1 to 1073741824: as of `app:topic`
 ---@field max_pending_messages? integer 1 to 1048576: as of `app:topic`
 ---@field notice? boolean as of `app:topic`
@@ -1653,8 +1653,9 @@ function app:cors(opts, path) end
 --- route's parameter of that name, as one word. Its `authorize_subscribe` is asked, with the request. When
 --- the topic has a history, ids are "epoch:offset", and a client that comes back with one gets exactly what it
 --- missed; where that is not there any more the first event is `reset`, with the data
---- `{"recovered":false}`. Binary messages come in base64, as the event `binary`. After drops comes an
---- event `missed`, `{"type":"missed","topic":…,"count":n}`.
+--- `{"recovered":false}`. Binary messages come in base64, as the event `binary`. For a client that is slow
+--- the topic's `policy` holds, as for WebSockets; "disconnect" ends the stream. With `notice` the next
+--- message after drops has an event `missed` before it, `{"type":"missed","topic":…,"count":n}`.
 ---
 --- The same path answers long polls: GET with `Accept: application/json`, or with `?poll`. It waits
 --- until there is a message, for `timeout=` seconds (25, 60 at most), then answers
@@ -1757,7 +1758,7 @@ function app:presence(topic) end
 function app:history(topic, opts) end
 
 --- A subscription of this process, for a task: no hook is asked. What is published waits in a
---- queue with the topic's policy and marks; "disconnect" closes it.
+--- queue with the policy and the marks of the topic it was published on; "disconnect" closes it.
 ---@param topic string a name or a pattern
 ---@param opts? weft.ListeningOptions
 ---@return weft.subscription

@@ -5,6 +5,7 @@
 local core = require "weft.core"
 local events = require "weft.events"
 local json = require "weft.json"
+local outbox = require "weft.outbox"
 local peer = require "weft.peer"
 local topics = require "weft.topics"
 local upgrade = require "weft.upgrade"
@@ -12,8 +13,7 @@ local wire = require "weft.wire"
 
 local sessions = {}
 
--- { id=, desk=, peer=, request=, data=, who=, texts=, first=, last=, bytes=, heard=, over=,
---   muted=, listening= }
+-- { id=, desk=, peer=, request=, data=, who=, outbox=, heard=, over=, muted=, places= }
 local session = {}
 session.__index = session
 
@@ -32,19 +32,27 @@ end
 function session:push(text)
    if self.muted then return true end
    if self.over then return nil, "closed", "closed" end
-   if self.bytes > 0 and self.bytes + #text > self.desk.limits.hard_mark then
+   if not self.outbox:add(text) then
       self:close()
       return nil, "the client is too slow (hard_mark)", "too_big"
    end
-   self.last = self.last + 1
-   self.texts[self.last] = text
-   self.bytes = self.bytes + #text
    wake(self)
    return true
 end
 
 function session:room()
-   return math.max(self.desk.limits.hard_mark - self.bytes, 0)
+   return self.outbox:room()
+end
+
+-- What a listener is called with: false when the client does not get it.
+local function offer(self, place, text, info, rules)
+   local bounds = info and rules and rules.queue
+   if not bounds then return self:push(text) == true end
+   if self.over then return false end
+   local taken = place:add(text, info.key, bounds)
+   if taken == nil then self:close() end
+   wake(self)
+   return taken == true
 end
 
 -- The limits that core holds connections to.
@@ -63,15 +71,22 @@ end
 function session:attach(topic)
    local why = limit_reached(self, topic)
    if why then return nil, why, "too_big" end
-   self.listening[topic] = topics.listen(self.desk.app, topic, function(text) self:push(text) end,
-      topics.ENVELOPE)
+   local app = self.desk.app
+   local place = self.outbox:place(topic, app.board)
+   place.listener = topics.listen(app, topic, function(text, info, rules)
+      return offer(self, place, text, info, rules)
+   end, topics.ENVELOPE)
+   place.listener.backlog = place.backlog
+   self.places[topic] = place
    return true
 end
 
 function session:detach(topic)
-   local listener = self.listening[topic]
-   if listener then listener:close() end
-   self.listening[topic] = nil
+   local place = self.places[topic]
+   if not place then return end
+   self.places[topic] = nil
+   place.listener:close()
+   place:close()
 end
 
 -- However the stream ends; the hooks of its subscriptions may wait, which its task cannot any
@@ -85,12 +100,8 @@ end
 
 -- What is there, one event after the other: false when the client has gone.
 local function write_all(self, stream)
-   while self.first <= self.last do
-      local text = self.texts[self.first]
-      self.texts[self.first] = nil
-      self.first = self.first + 1
+   for text in self.outbox.next, self.outbox do
       if not stream:send(text) then return false end
-      self.bytes = self.bytes - #text
    end
    return true
 end
@@ -109,8 +120,8 @@ end
 
 local function open(desk, stream, request)
    local self = setmetatable({ id = sessions.new_id(), desk = desk, request = request,
-      who = request, data = stream.data, texts = {}, first = 1, last = 0, bytes = 0,
-      heard = core.now(), over = false, task = core.current(), listening = {} }, session)
+      who = request, data = stream.data, outbox = outbox.new(desk.limits.hard_mark),
+      heard = core.now(), over = false, task = core.current(), places = {} }, session)
    self.peer = peer.new(desk, self, desk.limits)
    desk.sessions[self.id], desk.session_count = self, desk.session_count + 1
    local _ <close> = self
@@ -173,7 +184,7 @@ local function answer_post(desk, route, request)
    local list, status, why = read_body(desk, request)
    if not list then return status, headers, why end
    self.heard = core.now()
-   if self.peer:is_busy() or self.bytes > desk.limits.high_mark then
+   if self.peer:is_busy() or self.outbox.bytes > desk.limits.high_mark then
       headers["retry-after"] = 1
       return 429, headers, "too much is under way (max_in_flight)\n"
    end

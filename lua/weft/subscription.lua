@@ -1,6 +1,7 @@
 -- subscription: a task's own place on a topic (app:subscribe): what was published waits in
 -- a bounded queue until the task asks for it. The publisher never waits for it.
 
+local backlog = require "weft.backlog"
 local core = require "weft.core"
 local options = require "weft.options"
 
@@ -8,10 +9,12 @@ local subscription = {}
 subscription.__index = subscription
 subscription.__name = "weft.subscription"
 
---- A queue without a source; opts: policy, max_pending, max_pending_messages.
-local function new(topic, opts)
-   return setmetatable({ topic = topic, opts = opts, items = {}, first = 1, last = 0,
-      waiting = 0, bytes = 0, newest = {}, dropped = 0, missed = 0 }, subscription)
+--- opts: policy, max_pending, max_pending_messages, each before that of the topic; patience: the
+-- bytes that stand for the marks where the policy is "disconnect" and there are none. counts: as
+-- of backlog.new.
+local function new(topic, opts, counts)
+   return setmetatable({ topic = topic, opts = opts, backlog = backlog.new(counts), dropped = 0,
+      bounds = {} }, subscription)
 end
 
 local function wake(self)
@@ -21,85 +24,49 @@ local function wake(self)
    core.unpark(token)
 end
 
--- Items are taken out of the middle only by leaving a hole.
-local function forget(self, item)
-   self.items[item.index] = false
-   self.waiting = self.waiting - 1
-   self.bytes = self.bytes - #item.message
-   if item.key and self.newest[item.key] == item then self.newest[item.key] = nil end
-end
-
--- The longest waiting item, or nil.
-local function shift(self)
-   while self.first <= self.last do
-      local item = self.items[self.first]
-      if item then forget(self, item) end
-      self.items[self.first] = nil
-      self.first = self.first + 1
-      if item then return item end
+local function marks(opts, rules)
+   local policy = opts.policy or rules.policy or "disconnect"
+   local bytes = opts.max_pending or rules.max_pending
+   local messages = opts.max_pending_messages or rules.max_pending_messages
+   if opts.patience and policy == "disconnect" then
+      bytes = bytes or messages and math.maxinteger or opts.patience
+      messages = messages or math.maxinteger
    end
+   return { policy = policy, bytes = bytes or backlog.BYTES,
+      messages = messages or backlog.MESSAGES }
 end
 
-local function drop(self, n)
-   self.dropped = self.dropped + n
-   self.missed = self.missed + n
-   if self.on_drop then self.on_drop(n) end
+-- rules: those of the published name, or false; the table is shared by all its publications.
+local function bounds_of(self, rules)
+   if self.rules ~= rules then self.rules, self.bounds = rules, marks(self.opts, rules or {}) end
+   return self.bounds
 end
 
-local function append(self, item)
-   self.last = self.last + 1
-   item.index = self.last
-   self.items[self.last] = item
-   self.waiting = self.waiting + 1
-   self.bytes = self.bytes + #item.message
-   if item.key then self.newest[item.key] = item end
-   wake(self)
+-- Who takes what comes is not slow, whatever one turn brings.
+local function is_in_time(self, message)
+   local most = self.reading and self.opts.patience
+   return most and (self.backlog.count == 0 or self.backlog.bytes + #message <= most)
 end
 
-local function is_over(self, more)
-   return self.waiting + 1 > self.opts.max_pending_messages
-      or self.bytes + more > self.opts.max_pending
-end
-
-local function too_slow(self)
-   self.why = "too slow: max_pending or max_pending_messages"
-   drop(self, 1)
-   self:close()
-end
-
--- Drops until there is room; false: there will be none.
-local function make_room(self, more)
-   if self.opts.policy == "drop_newest" then return not is_over(self, more) end
-   while is_over(self, more) do
-      if not shift(self) then return false end
-      drop(self, 1)
-   end
-   return true
-end
-
---- What topics.listen calls.
-local function take(self, message, info)
+--- What a listener is called with: false when it does not get the message.
+local function take(self, message, info, rules)
+   local bounds, waiting = bounds_of(self, rules or false), self.backlog
    local item = { message = message, info = info }
-   if self.opts.policy == "latest" then
-      item.key = info.topic .. "\0" .. (info.key or "")
-      local older = self.newest[item.key]
-      if older then
-         forget(self, older)
-         drop(self, 1)
-      end
+   if bounds.policy == "latest" then item.key = info.topic .. "\0" .. (info.key or "") end
+   local taken = true
+   if is_in_time(self, message) then waiting:append(item) else taken = waiting:put(item, bounds) end
+   self.dropped = waiting.dropped
+   if taken == nil then
+      self.why = "too slow: max_pending or max_pending_messages"
+      self:close()
    end
-   if self.opts.policy == "disconnect" and is_over(self, #message) then
-      too_slow(self)
-   elseif self.opts.policy == "disconnect" or make_room(self, #message) then
-      append(self, item)
-   else
-      drop(self, 1)
-   end
+   wake(self)
+   return taken == true
 end
 
 --- What was missed before: it goes in whatever its size is.
 local function recall(self, message, info)
-   append(self, { message = message, info = info })
+   self.backlog:append { message = message, info = info }
 end
 
 local function closed(self)
@@ -116,13 +83,22 @@ end
 local function wait(self, timeout)
    local ends = timeout and core.now() + timeout
    local waiter <close> = setmetatable({ subscription = self, token = core.waiting() }, mark)
-   while self.waiting == 0 and not self.is_closed do
+   while self.backlog.count == 0 and not self.is_closed do
       self.token = waiter.token
       local left = ends and math.max(ends - core.now(), 0)
       local ok, why, code = core.park(left)
-      if not ok and self.waiting == 0 and not self.is_closed then return nil, why, code end
+      if not ok and self.backlog.count == 0 and not self.is_closed then return nil, why, code end
    end
    return true
+end
+
+-- All who get the message share the info, but for what they missed.
+local function told(self, info)
+   local missed = self.backlog:take_missed()
+   if missed == 0 then return info end
+   local own = { missed = missed }
+   for name, value in pairs(info) do own[name] = value end
+   return own
 end
 
 --- The next message and what is known of it | nil, message, code. What waits when it is
@@ -134,14 +110,13 @@ function subscription:receive(timeout)
    if self.token then
       return nil, "another task already waits in receive on this subscription", "busy"
    end
-   if self.waiting == 0 and not self.is_closed then
+   if self.backlog.count == 0 and not self.is_closed then
       local ok, why, code = wait(self, timeout)
       if not ok then return nil, why, code end
    end
-   local item = shift(self)
+   local item = self.backlog:shift()
    if not item then return closed(self) end
-   if self.missed > 0 then item.info.missed, self.missed = self.missed, 0 end
-   return item.message, item.info
+   return item.message, told(self, item.info)
 end
 
 local function next_message(self)
@@ -159,6 +134,7 @@ function subscription:close()
    if self.is_closed then return true end
    self.is_closed = true
    if self.source then self.source:close() end
+   self.backlog:detach()
    wake(self)
    return true
 end

@@ -5,9 +5,11 @@
 -- A publication never yields between its parts, so what is in the history is what has
 -- been delivered, in the same order.
 
+local backlog = require "weft.backlog"
 local core = require "weft.core"
 local options = require "weft.options"
 local limits = require "weft.limits"
+local listeners = require "weft.listeners"
 local subscription = require "weft.subscription"
 
 local topics = {
@@ -18,16 +20,14 @@ local topics = {
 
 -- Options of topics are looked up once for so many names.
 local CACHED = 4096
--- The marks of one subscriber on one topic, unless its options have others.
-local DEFAULT_PENDING, DEFAULT_MESSAGES = 64 << 10, 1024
 
 --- What app:topic and its like keep for an app.
 function topics.board(app)
    return { hub = core.hub(app, app.limits.max_topics_per_connection),
       rules = core.trie(), cache = {}, cached = 0, -- options by pattern; merged by name
       subscribe_hooks = {}, -- by pattern
-      exact = {}, patterns = core.trie(), listeners = {}, -- those of this process
-      listening = 0, serial = 0, published = 0, delivered = 0, dropped = 0 }
+      listeners = listeners.new(), -- those of this process, and what waits for them
+      published = 0, delivered = 0, dropped = 0, pending = 0, pending_bytes = 0 }
 end
 
 -- -- names ---------------------------------------------------------------------------
@@ -95,8 +95,8 @@ end
 
 local POLICY = { disconnect = 0, drop_oldest = 1, drop_newest = 2, latest = 3 }
 
--- How messages wait for who is slow, as the hub takes it; nil: in the connection's output,
--- up to its hard_mark.
+-- How messages wait for who is slow; number: as the hub takes the policy. nil: in the connection's
+-- output, up to its hard_mark.
 local function queue_of(rules)
    local policy = rules.policy or "disconnect"
    local bytes, messages = rules.max_pending, rules.max_pending_messages
@@ -104,8 +104,8 @@ local function queue_of(rules)
       if not bytes and not messages then return nil end
       bytes, messages = bytes or math.maxinteger, messages or math.maxinteger
    end
-   return { policy = POLICY[policy], bytes = bytes or DEFAULT_PENDING,
-      messages = messages or DEFAULT_MESSAGES, notice = rules.notice or false }
+   return { policy = policy, number = POLICY[policy], notice = rules.notice or false,
+      bytes = bytes or backlog.BYTES, messages = messages or backlog.MESSAGES }
 end
 
 --- The options that were set for a pattern, or nil.
@@ -210,55 +210,13 @@ local function check_publish(message, kind, opts, where, level)
    return opts
 end
 
--- To the listeners of a list: they may come and go meanwhile.
-local function tell(board, list, message, info, entry)
-   local n, serial = 0, board.serial
-   for i = #list, 1, -1 do
-      local listener = list[i]
-      if listener and listener.serial ~= serial then
-         listener.serial = serial
-         local ok, err = pcall(listener.f, listener.form == topics.RAW and message
-            or topics.envelope(info.topic, entry, info.epoch, info.offset), info)
-         if ok then n = n + 1 else core.report(tostring(err)) end
-      end
-   end
-   return n
-end
-
-local function tell_all(board, topic, message, info, entry)
-   board.serial = board.serial + 1
-   local list = board.exact[topic]
-   local n = list and tell(board, list, message, info, entry) or 0
-   if #board.patterns > 0 then
-      for _, others in ipairs(board.patterns:match(topic)) do
-         n = n + tell(board, others, message, info, entry)
-      end
-   end
-   return n
-end
-
 -- To the hub's subscribers of one form: n | nil, message, code.
 local function fan_out(hub, rules, topic, message, kind, opts, form)
    local queue = rules and rules.queue
    local compress = opts.compress ~= nil and { compress = opts.compress } or nil
    if not queue then return hub:publish(topic, message, kind, compress, form, opts.except) end
-   return hub:publish(topic, message, kind, compress, form, opts.except, queue.policy,
+   return hub:publish(topic, message, kind, compress, form, opts.except, queue.number,
       queue.bytes, queue.messages, queue.notice, opts.key)
-end
-
--- To those who speak weft.1.
-local function envelop(hub, rules, topic, opts, entry, epoch, offset)
-   local text = topics.envelope(topic, entry, epoch, offset)
-   return fan_out(hub, rules, topic, text, "text", opts, topics.ENVELOPE) or 0
-end
-
--- To this process' listeners.
-local function tell_listeners(board, topic, opts, entry, epoch, offset)
-   local info = { topic = topic, kind = entry.kind, epoch = epoch, offset = offset,
-      key = opts.key, event = opts.event }
-   local n = tell_all(board, topic, entry.text, info, entry)
-   board.delivered = board.delivered + n
-   return n
 end
 
 --- A text of weft.1 that is no publication, to those who speak it and are subscribed to just this
@@ -266,21 +224,31 @@ end
 function topics.announce(app, topic, text, except)
    local board = app.board
    board.hub:publish(topic, text, "text", nil, topics.ENVELOPE, except)
-   for _, listener in ipairs(board.exact[topic] or limits.none) do
-      if listener.form == topics.ENVELOPE then listener.f(text) end
-   end
+   for _, listener in ipairs(board.listeners:of(topic, topics.ENVELOPE)) do listener.f(text) end
 end
 
--- What goes beyond raw connections: how many it reaches.
-local function send_on(board, rules, topic, opts, entry, epoch, offset)
-   local n = 0
-   if board.hub:reaches(topic, topics.ENVELOPE) then
-      n = envelop(board.hub, rules, topic, opts, entry, epoch, offset)
-   end
-   if board.listening > 0 then
-      n = n + tell_listeners(board, topic, opts, entry, epoch, offset)
-   end
+-- To this process' listeners; messages by form.
+local function tell_listeners(board, rules, opts, messages, info)
+   if board.listeners.count == 0 then return 0 end
+   info.key, info.event = opts.key, opts.event
+   local n = board.listeners:tell(messages, info, rules)
+   board.delivered = board.delivered + n
    return n
+end
+
+-- What goes beyond raw connections: how many it reaches. Those who speak weft.1 share one text.
+local function send_on(board, rules, topic, opts, entry, epoch, offset)
+   local n, text = 0, nil
+   local reaches = board.hub:reaches(topic, topics.ENVELOPE)
+   if reaches or board.listeners.by_form[topics.ENVELOPE] then
+      text = topics.envelope(topic, entry, epoch, offset)
+   end
+   if reaches then
+      n = fan_out(board.hub, rules, topic, text, "text", opts, topics.ENVELOPE) or 0
+   end
+   return n + tell_listeners(board, rules, opts,
+      { [topics.RAW] = entry.text, [topics.ENVELOPE] = text },
+      { topic = topic, kind = entry.kind, epoch = epoch, offset = offset })
 end
 
 --- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
@@ -299,7 +267,7 @@ function topics.send(app, topic, message, opts)
    if kept then
       epoch, offset = app.histories:append(topic, kept, core.now(), message, kind, opts.event)
    end
-   if board.listening == 0 and not hub:reaches(topic, topics.ENVELOPE) then
+   if board.listeners.count == 0 and not hub:reaches(topic, topics.ENVELOPE) then
       return n, epoch, offset
    end
    local entry = { text = message, kind = kind, event = opts.event }
@@ -334,16 +302,6 @@ end
 
 -- -- subscribing ---------------------------------------------------------------------
 
-local function listeners_of(board, topic, kind)
-   if kind == "name" then return board.exact[topic] end
-   return board.patterns:get(topic)
-end
-
-local function count_listeners(board, topic, kind)
-   local list = listeners_of(board, topic, kind)
-   return list and #list or 0
-end
-
 --- Puts a connection on a topic without asking the hooks: true, whether it is new | nil,
 -- message, code. "too_big": a limit.
 function topics.attach(ws, topic, form)
@@ -352,7 +310,7 @@ function topics.attach(ws, topic, form)
    local kind = check(app, topic, true, "topics.attach", 2)
    local rules = topics.options_of(app, topic)
    local most = rules and rules.max_subscribers
-   if most then most = math.max(most - count_listeners(app.board, topic, kind), 0) end
+   if most then most = math.max(most - app.board.listeners:on(topic, kind), 0) end
    return core.topic_subscribe(ws, topic, form or topics.RAW, most)
 end
 
@@ -451,50 +409,16 @@ websocket.unsubscribe, websocket.subscriptions = ws_unsubscribe, ws_subscription
 
 -- -- listening in this process ---------------------------------------------------------
 
-local handle = {}
-handle.__index = handle
-
-local function add_listener(board, listener)
-   local list = listeners_of(board, listener.topic, listener.kind)
-   if not list then
-      list = {}
-      if listener.kind == "name" then board.exact[listener.topic] = list
-      else assert(board.patterns:put(listener.topic, list)) end
-   end
-   list[#list + 1] = listener
-   listener.list, listener.index = list, #list
-   board.listeners[listener] = true
-   board.listening = board.listening + 1
-end
-
--- The last one takes the place, as tell() walks backwards.
-function handle:close()
-   local list, board = self.list, self.board
-   if not list then return end
-   local last = list[#list]
-   list[self.index], last.index = last, self.index
-   list[#list] = nil
-   self.list = nil
-   board.listeners[self] = nil
-   board.listening = board.listening - 1
-   if #list > 0 then return end
-   if self.kind == "name" then board.exact[self.topic] = nil
-   else board.patterns:remove(self.topic) end
-end
-handle.__close = handle.close
-
---- Calls f(message, info) within each publication on a topic; it must not wait. form:
--- topics.ENVELOPE: what it gets is weft.1's text.
+--- Calls f(message, info, rules) within each publication on a topic, as listeners:add does: rules
+-- are the options of its name, or nil. form: topics.ENVELOPE: the message is weft.1's text. For
+-- what topics.announce sends there is no info.
 function topics.listen(app, topic, f, form)
    local kind = check(app, topic, true, "topics.listen", 2)
-   local listener = setmetatable({ board = app.board, topic = topic, kind = kind, f = f,
-      form = form or topics.RAW, serial = app.board.serial }, handle)
-   add_listener(app.board, listener)
-   return listener
+   return app.board.listeners:add(topic, kind, f, form or topics.RAW)
 end
 
 -- What was missed goes in before anything live: nothing yields in between.
-local function recall(app, sub, topic, since, form)
+local function recall(app, sub, topic, since)
    sub.epoch, sub.offset = topics.position(app, topic)
    if not sub.epoch or not since then return end
    local list = missed(app, topic, since)
@@ -502,27 +426,18 @@ local function recall(app, sub, topic, since, form)
    for _, entry in ipairs(list or {}) do
       local info = { topic = topic, kind = entry.kind, epoch = sub.epoch, offset = entry.offset,
          event = entry.event }
-      local text = form == topics.RAW and entry.text
-         or topics.envelope(topic, entry, sub.epoch, entry.offset)
-      subscription.recall(sub, text, info)
+      subscription.recall(sub, entry.text, info)
    end
 end
 
---- A subscription of this process; opts as checked, form as of topics.listen.
-function topics.subscribe(app, topic, opts, form)
-   form = form or topics.RAW
-   local board = app.board
-   local rules = topics.options_of(app, topic) or limits.none
-   local sub = subscription.new(topic, {
-      policy = opts.policy or rules.policy or "disconnect",
-      max_pending = opts.max_pending or rules.max_pending or DEFAULT_PENDING,
-      max_pending_messages = opts.max_pending_messages or rules.max_pending_messages
-         or DEFAULT_MESSAGES })
-   sub.on_drop = function(n) board.dropped = board.dropped + n end
-   recall(app, sub, topic, opts.since, form)
-   sub.source = topics.listen(app, topic, function(message, info)
-      subscription.take(sub, message, info)
-   end, form)
+--- A subscription of this process; opts as subscription.new has them, and since.
+function topics.subscribe(app, topic, opts)
+   local sub = subscription.new(topic, opts, app.board)
+   recall(app, sub, topic, opts.since)
+   sub.source = topics.listen(app, topic, function(message, info, rules)
+      return subscription.take(sub, message, info, rules)
+   end)
+   sub.source.backlog = sub.backlog
    return sub
 end
 
@@ -537,15 +452,18 @@ end
 --- app:subscribers(topic)
 local function subscribers(app, topic)
    local kind = check(app, topic, true, "app:subscribers", 2)
-   return app.board.hub:count(topic) + count_listeners(app.board, topic, kind)
+   return app.board.hub:count(topic) + app.board.listeners:on(topic, kind)
 end
 
 -- Of the hub's, and of those that only this process listens to.
 local function all_topics(app)
    local board = app.board
    local counts, dropped = board.hub:topics()
-   for listener in pairs(board.listeners) do
-      counts[listener.topic] = (counts[listener.topic] or 0) + 1
+   for one in pairs(board.listeners.all) do
+      counts[one.topic] = (counts[one.topic] or 0) + 1
+      if one.backlog then
+         dropped[one.topic] = (dropped[one.topic] or 0) + one.backlog.dropped
+      end
    end
    return counts, dropped
 end
@@ -565,8 +483,9 @@ function topics.stats(app, stats)
    local board = app.board
    local hub = board.hub:stats()
    stats.topics, stats.published = hub.topics, board.published
-   stats.pending, stats.pending_bytes = hub.pending, hub.pending_bytes
-   stats.subscriptions = hub.subscriptions + board.listening
+   stats.pending = hub.pending + board.pending
+   stats.pending_bytes = hub.pending_bytes + board.pending_bytes
+   stats.subscriptions = hub.subscriptions + board.listeners.count
    stats.delivered = hub.delivered + board.delivered
    stats.dropped = hub.dropped + board.dropped
    return stats

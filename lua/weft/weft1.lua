@@ -84,6 +84,11 @@ function weft1.unsubscribed(topic, code, message)
       code, said(message, code))
 end
 
+--- So many messages of a topic were dropped for the client.
+function weft1.missed_notice(topic, n)
+   return ('{"type":"missed","topic":%s,"count":%d}'):format(quote(topic), n)
+end
+
 weft1.PONG = '{"type":"pong"}'
 
 -- What topics.lua asks for.
