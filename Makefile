@@ -105,7 +105,7 @@ conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
 gc: ## the specs while the collector is at its most aggressive, and without io_uring
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
-	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 tools/run-tests $(OWN_SPECS)
+	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 JOBS=3 tools/run-tests $(OWN_SPECS)
 
 # --- checks ------------------------------------------------------------------------
 

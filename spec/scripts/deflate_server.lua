@@ -1,6 +1,9 @@
 -- Echoes at a path for each way to compress, and prints its port.
 local weft = require "weft"
 
+-- No icon: nothing but the page's WebSocket is on the wire once it is there.
+local PAGE = '<!doctype html><title>weft</title><link rel="icon" href="data:,">'
+
 local WAYS = {
    dedicated = "dedicated", shared = "shared",
    narrow = { window = 9, threshold = 200 },
@@ -10,7 +13,7 @@ local WAYS = {
 
 weft.run(function()
    local app = weft.app {}
-   app:get("/", function() return 200, { ["content-type"] = "text/html" }, "<title>weft</title>" end)
+   app:get("/", function() return 200, { ["content-type"] = "text/html" }, PAGE end)
    for name, compression in pairs(WAYS) do
       app:websocket("/" .. name, function(ws)
          for message, kind in ws:messages() do assert(ws:send(message, kind)) end
