@@ -138,6 +138,7 @@ build = {
       ["weft.limits"] = "lua/weft/limits.lua",
       ["weft.list"] = "lua/weft/list.lua",
       ["weft.listeners"] = "lua/weft/listeners.lua",
+      ["weft.membership"] = "lua/weft/membership.lua",
       ["weft.meta"] = "lua/weft/meta.lua",
       ["weft.mime"] = "lua/weft/mime.lua",
       ["weft.multipart"] = "lua/weft/multipart.lua",

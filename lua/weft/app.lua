@@ -17,6 +17,7 @@ local router = require "weft.router"
 local static = require "weft.static"
 local tls = require "weft.tls"
 local topics = require "weft.topics"
+require "weft.membership"
 local upgrade = require "weft.upgrade"
 
 local app = {}
@@ -48,6 +49,7 @@ local function new(opts)
    self.board = topics.board(self)
    self.hub = self.board.hub
    self.desk = channels.desk(self)
+   self.members = {} -- membership.lua's: who raw connections are, by topic
    return self
 end
 

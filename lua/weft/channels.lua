@@ -24,14 +24,25 @@ local channels = {}
 local desk = {}
 desk.__index = desk
 
--- What happens to a presence goes to whoever is on the topic, but not to the one by whose
--- subscribing it happens: its reply tells it.
+-- Not in this task: what waits there raises, and so nothing comes between a subscribing's parts.
+local function call_hook(hook, topic, event, user)
+   local call = coroutine.wrap(guarded)
+   local ok, text = call(hook, topic, event, { id = user.id, data = user.data })
+   if not ok then core.report(text) end
+end
+
+-- What happens to a presence goes to whoever speaks weft.1 on the topic, but not to the one by
+-- whose subscribing it happens: its reply tells it. And to the script's hook.
 local function teller(self)
    return function(topic, event, user)
       local joining = self.joining
+      self.joining = nil
       if joining then joining.muted = true end
-      topics.announce(self.app, topic, weft1.presence(topic, event, user), joining and joining.ws)
+      topics.announce(self.app, topic, function() return weft1.presence(topic, event, user) end,
+         joining and joining.ws)
       if joining then joining.muted = false end
+      local rules = self:rules_of(topic)
+      if rules and rules.on_change then call_hook(rules.on_change, topic, event, user) end
    end
 end
 
@@ -62,11 +73,11 @@ function desk:has_room(topic, id)
    return self.presence:has_room(topic, self:rules_of(topic), id)
 end
 
---- A user comes with a transport, which has its own answer.
+--- A user comes; with a transport, if that has an answer of its own.
 function desk:present(topic, id, data, transport)
    self.joining = transport
    self.presence:join(topic, self:rules_of(topic), id, data)
-   self.joining = nil
+   self.joining = nil -- perhaps nothing was told
 end
 
 local NO_GRACE = { grace = 0 }
@@ -77,7 +88,7 @@ function desk:absent(topic, id)
 end
 
 function desk:update(topic, id, data)
-   weft1.encode(data)
+   if data ~= nil then weft1.encode(data) end
    return self.presence:set(topic, id, data)
 end
 

@@ -298,6 +298,8 @@ limits.history = {
 limits.presence = {
    grace = seconds(10, 0, "how long who has gone may take to come back unnoticed"),
    max = count(1000, 1, 1 << 20, "how many may be present on a topic"),
+   on_change = { type = "function",
+      text = 'function(topic, "join" or "leave" or "update", user), which must not wait' },
 }
 
 -- Options of topics have no defaults here: what one pattern leaves out another may give.
@@ -336,6 +338,12 @@ limits.publish = {
 limits.subscribe = {
    since = { type = "table", text = "{ epoch=, offset= }: send what was missed after it" },
    params = { type = "table", text = "for authorize_subscribe" },
+   presence = { type = "table", text = "{ id=, data= }: who it is on the topic" },
+}
+
+limits.member = {
+   id = { type = "string|number", text = "the user's: of 1 to 255 bytes of UTF-8" },
+   data = { type = "table|string|number|boolean", text = "what others see of the user" },
 }
 
 -- Of one channel; what is not about clients is passed on to the topics.

@@ -370,6 +370,7 @@ function weft.json(value, status, headers) end
 ---@class weft.PresenceOptions
 ---@field grace? number seconds, default 10, 0 to 86400: who comes back within that time was never gone
 ---@field max? integer default 1000, 1 to 1048576: who may be there
+---@field on_change? fun(topic: string, event: "join"|"leave"|"update", user: { id: string, data: any }) told of everybody who comes (that connection is subscribed already), is gone after `grace`, or has other data. It must not wait: what waits in it raises, and may stand in a `weft.spawn`
 
 --- Options of `app:publish` and `ws:publish`.
 ---@class weft.PublishOptions
@@ -384,6 +385,13 @@ function weft.json(value, status, headers) end
 ---@class weft.SubscribeOptions
 ---@field since? table `{ epoch =, offset = }`, as a client had it last: it is sent what it missed, if all of it is there
 ---@field params? table handed to `authorize_subscribe`
+---@field presence? weft.Member who it is, on a topic with presence: seen by `app:presence`, the topic's `on_change`, and clients of channels. Subscribing again changes it
+
+--- Who a connection is on a topic. Several of the same id are one; it has left when the last of them
+--- has unsubscribed or ended, and the topic's `grace` is over.
+---@class weft.Member
+---@field id string|number 1 to 255 bytes of UTF-8; others raise
+---@field data? table|string|number|boolean what others see of it, as JSON: what cannot be raises. Tables need lua-cjson
 
 --- Options of `app:subscribe`.
 ---@class weft.ListeningOptions
@@ -1164,7 +1172,7 @@ function ws:closed() end
 ---@param opts? weft.SubscribeOptions
 ---@return true|weft.Resumed? ok `true`, also when it was subscribed already; on a topic with history where it is
 ---@return string? message
----@return weft.Code? code "refused" by the hook; "too_big" beyond `max_topics_per_connection` or `max_subscribers`; "closed"
+---@return weft.Code? code "refused" by the hook; "too_big" beyond `max_topics_per_connection`, `max_subscribers` or the presence's `max`; "closed"
 function ws:subscribe(topic, opts) end
 
 --- Gets it no longer. Closing does this by itself.

@@ -61,9 +61,11 @@ local function check(app, topic, patterns, where, level)
    return kind
 end
 
---- For names that come from a script, and with `patterns` those, too: raises. level as for error().
+--- For names that come from a script, and with `patterns` those, too: "name" or "pattern"; raises.
+-- level as for error().
 function topics.check_script(app, topic, where, level, patterns)
-   check(app, topic, patterns, where, level + 1)
+   local kind = check(app, topic, patterns, where, level + 1) -- no tail call: the level counts
+   return kind
 end
 
 -- -- options -------------------------------------------------------------------------
@@ -220,11 +222,15 @@ local function fan_out(hub, rules, topic, message, kind, opts, form)
 end
 
 --- A text of weft.1 that is no publication, to those who speak it and are subscribed to just this
--- name; except: a ws that does not get it.
-function topics.announce(app, topic, text, except)
+-- name: made() returns it, if there is anybody. except: a ws that does not get it.
+function topics.announce(app, topic, made, except)
    local board = app.board
-   board.hub:publish(topic, text, "text", nil, topics.ENVELOPE, except)
-   for _, listener in ipairs(board.listeners:of(topic, topics.ENVELOPE)) do listener.f(text) end
+   local list, reaches = board.listeners:of(topic, topics.ENVELOPE),
+      board.hub:reaches(topic, topics.ENVELOPE)
+   if not reaches and not list[1] then return end
+   local text = made()
+   if reaches then board.hub:publish(topic, text, "text", nil, topics.ENVELOPE, except) end
+   for _, listener in ipairs(list) do listener.f(text) end
 end
 
 -- To this process' listeners; messages by form.
@@ -300,6 +306,8 @@ local function ws_publish(ws, topic, message, kind, opts)
    return topics.send(app, topic, message, opts)
 end
 
+core.methods.websocket.publish = ws_publish
+
 -- -- subscribing ---------------------------------------------------------------------
 
 --- Puts a connection on a topic without asking the hooks: true, whether it is new | nil,
@@ -324,88 +332,18 @@ function topics.position(app, topic)
    if rules and rules.history then return app.histories:position(topic) end
 end
 
--- The entries after since, when they are all there.
-local function missed(app, topic, since)
+--- The entries after since, when they are all there.
+function topics.missed(app, topic, since)
    if not since then return nil end
    return app.histories:since(topic, since.epoch, since.offset, core.now())
 end
 
--- RFC 6455's frame heads are at most 10 bytes here.
-local function fits(ws, list)
-   local bytes = 0
-   for _, entry in ipairs(list) do bytes = bytes + #entry.text + 10 end
-   return bytes <= core.room(ws)
-end
-
-local function replay(ws, list)
-   for _, entry in ipairs(list) do
-      local kind = entry.kind == "binary" and "binary" or "text"
-      local ok, why, code = core.queue(ws, entry.text, kind)
-      if not ok then return nil, why, code end
-   end
-   return true
-end
-
-local function check_since(opts, kind, where, level)
-   local since = opts.since
-   if not since then return end
-   if kind == "pattern" then
+--- since, of a script's options, is for one name.
+function topics.check_since(opts, kind, where, level)
+   if opts.since and kind == "pattern" then
       error(where .. ": since needs the name of one topic, not a pattern", level + 1)
    end
 end
-
--- A connection that is new on a topic with history gets what it missed.
-local function resume(app, ws, topic, since)
-   local epoch, offset = topics.position(app, topic)
-   if not epoch then return true end
-   local info = { epoch = epoch, offset = offset }
-   if not since then return info end
-   local list = missed(app, topic, since)
-   info.recovered = list ~= nil and fits(ws, list)
-   info.missed = info.recovered and #list or 0
-   if info.recovered then
-      local ok, why, code = replay(ws, list)
-      if not ok then return nil, why, code end
-   end
-   return info
-end
-
---- ws:subscribe(topic [, opts])
-local function ws_subscribe(ws, topic, opts)
-   local app, why, code = core.app_of(ws)
-   if not app then return nil, why, code end
-   local kind = check(app, topic, true, "ws:subscribe", 2)
-   opts = opts and options.check(opts, limits.subscribe, "ws:subscribe", 2) or limits.none
-   check_since(opts, kind, "ws:subscribe", 2)
-   local ok, fresh
-   ok, why, code = topics.authorize_subscribe(app, ws, topic, opts.params)
-   if not ok then return nil, why, code end
-   ok, fresh, code = topics.attach(ws, topic, topics.RAW)
-   if not ok then return nil, fresh, code end
-   if not fresh then return true end
-   return resume(app, ws, topic, opts.since)
-end
-
---- ws:unsubscribe(topic)
-local function ws_unsubscribe(ws, topic)
-   local app = core.app_of(ws)
-   if not app then return false end
-   check(app, topic, true, "ws:unsubscribe", 2)
-   return core.topic_unsubscribe(ws, topic)
-end
-
---- ws:subscriptions() -> iterator of (name, dropped); what changes meanwhile does not disturb it
-local function ws_subscriptions(ws)
-   local list, i = core.topics_of(ws), 0
-   return function()
-      i = i + 2
-      return list[i - 1], list[i]
-   end
-end
-
-local websocket = core.methods.websocket
-websocket.publish, websocket.subscribe = ws_publish, ws_subscribe
-websocket.unsubscribe, websocket.subscriptions = ws_unsubscribe, ws_subscriptions
 
 -- -- listening in this process ---------------------------------------------------------
 
@@ -421,7 +359,7 @@ end
 local function recall(app, sub, topic, since)
    sub.epoch, sub.offset = topics.position(app, topic)
    if not sub.epoch or not since then return end
-   local list = missed(app, topic, since)
+   local list = topics.missed(app, topic, since)
    sub.recovered = list ~= nil
    for _, entry in ipairs(list or {}) do
       local info = { topic = topic, kind = entry.kind, epoch = sub.epoch, offset = entry.offset,
@@ -445,7 +383,7 @@ end
 local function app_subscribe(app, topic, opts)
    local kind = check(app, topic, true, "app:subscribe", 2)
    opts = options.check(opts, limits.listening, "app:subscribe", 2)
-   check_since(opts, kind, "app:subscribe", 2)
+   topics.check_since(opts, kind, "app:subscribe", 2)
    return topics.subscribe(app, topic, opts)
 end
 

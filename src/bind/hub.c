@@ -4,6 +4,8 @@
  */
 #include "io/hub.h"
 
+#include <math.h>
+
 #include "bind/message.h"
 #include "bind/websocket.h"
 
@@ -78,6 +80,27 @@ static int l_subscribe(lua_State *L)
     lua_pushboolean(L, true);
     lua_pushboolean(L, ws->topics > before);
     return 2;
+}
+
+static int departure_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wf_ws *ws = member_arg(L, 1);
+    if (ws)
+        return wf_wait(L, &ws->leaver, departure_k, 0);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* departure(ws) -> true, once it ends, and so has left all topics; for one task */
+static int l_departure(lua_State *L)
+{
+    wf_ws *ws = member_arg(L, 1);
+    if (ws && ws->leaver)
+        return wf_fail_busy(L, "departure of this connection");
+    if (ws)
+        wf_wait_begin(L, INFINITY);
+    return departure_k(L, LUA_OK, 0);
 }
 
 /* topic_unsubscribe(ws, topic) -> whether it was */
@@ -298,6 +321,7 @@ static const luaL_Reg functions[] = {
     { "topic_subscribe", l_subscribe },
     { "topic_unsubscribe", l_unsubscribe },
     { "topics_of", l_topics_of },
+    { "departure", l_departure },
     { "room", l_room },
     { "queue", l_queue },
     { NULL, NULL },

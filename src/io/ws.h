@@ -56,6 +56,7 @@ typedef struct wf_ws {
     wf_inbox *inbox; /* NULL: empty */
     wf_rate *rate;   /* NULL: no limit */
     wf_waiter *reader, *closer, *pinger;
+    wf_waiter *leaver; /* who waits until it leaves the hub */
     /* heartbeat */
     double received;  /* when bytes last came */
     double ping_sent; /* the last ping, for its latency; 0: it was answered */
