@@ -386,3 +386,27 @@ select(3, weft.dial "nonsense")
       end)
    end
 end)
+
+describe("the collector's pace", function()
+   -- What is left of a pause after some turns that made garbage.
+   local function pause_after(set)
+      local child = script(0, ([[collectgarbage "incremental" collectgarbage("setpause", %d)
+         weft.run(function()
+            for _ = 1, 20 do
+               local garbage = {}
+               for i = 1, 500 do garbage[i] = {} end
+               weft.sleep(0)
+            end
+         end)
+         print(collectgarbage("setpause", 200))]]):format(set))
+      local said, status = child:finish()
+      assert.equal(0, status)
+      return tonumber(said)
+   end
+
+   it("is the script's where it has set one, and weft's otherwise", function()
+      assert.equal(120, pause_after(120))
+      assert.equal(0, pause_after(0))
+      assert(pause_after(200) > 200)
+   end)
+end)

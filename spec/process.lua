@@ -11,17 +11,9 @@ local process = {}
 local CLEAN = os.getenv "WEFT_CLEAN_ENV" or ""
 local PRELOADED = { "LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS" }
 
--- Under `make gc`, children that load weft collect without a pause, too.
-local HOSTILE = [[collectgarbage "incremental" collectgarbage("setpause", 0) ]] ..
-   [[collectgarbage("setstepmul", 1000)]]
-
 -- The words that run a Lua script, for start.
 function process.script(path, ...)
-   local interpreter = os.getenv "LUA" or "lua5.4"
-   if os.getenv "WEFT_HOSTILE_GC" then
-      return { interpreter, "-e", HOSTILE, path, ... }
-   end
-   return { interpreter, path, ... }
+   return { os.getenv "LUA" or "lua5.4", path, ... }
 end
 
 local Child = {}

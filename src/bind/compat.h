@@ -41,16 +41,25 @@ static inline bool wf_gc_generations(lua_State *L, int minor, int major)
     return false;
 }
 
-/* Collects in increments, and waits until the heap is `pause` percent of what it was.
- * False: as above. [-0, +0, m] */
-static inline bool wf_gc_increments(lua_State *L, int pause)
+#define WF_GC_PAUSE 200 /* percent: Lua's own */
+
+/* Collects in increments, and waits until the heap is `pause` percent of what it was,
+ * unless the script has set a pause of its own: one that is not *ours, Lua's or what was
+ * set here last. False: as above. [-0, +0, m] */
+static inline bool wf_gc_increments(lua_State *L, int pause, int *ours)
 {
 #if LUA_VERSION_NUM == 504
-    if (lua_gc(L, LUA_GCINC, pause, 0, 0) == LUA_GCINC)
+    if (lua_gc(L, LUA_GCINC, 0, 0, 0) == LUA_GCINC) {
+        int was = lua_gc(L, LUA_GCSETPAUSE, pause);
+        if (was == *ours)
+            *ours = pause / 4 * 4; /* as Lua keeps it */
+        else
+            lua_gc(L, LUA_GCSETPAUSE, was);
         return true;
+    }
     lua_gc(L, LUA_GCGEN, 0, 0);
 #else
-    (void)L, (void)pause;
+    (void)L, (void)pause, (void)ours;
 #endif
     return false;
 }

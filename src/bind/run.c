@@ -19,7 +19,7 @@ static int share_of(int kib, int heap, int least)
     return WF_MIN(WF_MAX(least, (int)(100LL * kib / heap)), WF_GC_SHARE_MAX);
 }
 
-/* A script that has changed the mode meanwhile has it its way. [-0, +0, m] */
+/* A script that has changed the mode meanwhile, or the pause, has it its way. [-0, +0, m] */
 static void set_pace(lua_State *L, wf_state *st, int heap)
 {
     st->paced = heap;
@@ -27,8 +27,8 @@ static void set_pace(lua_State *L, wf_state *st, int heap)
     int major = share_of(GARBAGE, heap, 100);
     if (st->generational)
         st->generational = wf_gc_generations(L, minor, major);
-    else
-        st->generational = !wf_gc_increments(L, 100 + major);
+    if (!st->generational)
+        st->generational = !wf_gc_increments(L, 100 + major, &st->pause);
 }
 
 static void pace_collector(lua_State *L, wf_state *st)

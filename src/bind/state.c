@@ -294,8 +294,10 @@ static void push_codes(lua_State *L)
 static void push_state(lua_State *L)
 {
     wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);
-    *st =
-        (wf_state){ .on_error = LUA_NOREF, .cancelled = LUA_NOREF, .generational = true };
+    *st = (wf_state){ .on_error = LUA_NOREF,
+                      .cancelled = LUA_NOREF,
+                      .generational = true,
+                      .pause = WF_GC_PAUSE };
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, close_state);
     lua_setfield(L, -2, "__gc");

@@ -50,7 +50,8 @@ typedef struct wf_state {
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
     int cancelled;           /* registry: what task:cancel() raises */
-    bool generational;       /* the collector's mode, and */
+    bool generational;       /* the collector's mode, */
+    int pause;               /* of one that works in increments: what was set here, and */
     int heap, paced;         /* KiB: the heap, and what its pace was set for: run.c */
     const char *text;        /* the last long text received, kept in */
     int text_ref;            /* the registry */
