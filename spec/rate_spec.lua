@@ -1,6 +1,7 @@
 -- Rates: of messages and bytes on a connection, of connections and requests of an address.
 
 local weft = require "weft"
+local helper = require "spec.helper_weft1"
 local rate = require "weft.rate"
 local raw = require "spec.raw"
 local server = require "spec.helper_server"
@@ -320,5 +321,142 @@ describe("an address", function()
          local why = server.blame(function() weft.app(row[1]) end)
          assert.truthy(why:find(('weft.app: option "%s" must be'):format(row[2]), 1, true), why)
       end
+   end)
+end)
+
+-- -- channels --------------------------------------------------------------------------------
+
+-- One topic with a method that counts its calls.
+local function channels(opts)
+   local app, port = helper.app()
+   local calls = { n = 0 }
+   app:channels("/weft", opts)
+   app:channel("room", { receive = true, call = { count = function()
+      calls.n = calls.n + 1
+      return calls.n
+   end } })
+   return app, port, calls
+end
+
+local function count(id) return { type = "call", id = id, topic = "room", method = "count" } end
+
+describe("a client of channels over message_rate", function()
+   for kind, connect in pairs { WebSocket = helper.websocket, session = helper.session } do
+      it("is told what was dropped, by its id: over a " .. kind, function()
+         run(function()
+            local app, port, calls = channels { message_rate = 0.001, message_burst = 3,
+               over_rate = "drop" }
+            local c = connect(port)
+            c:subscribe "room"
+            for i = 1, 2 do assert.equal(i, c:ask(count()).data) end
+            local error = c:ask(count())
+            assert.same({ "error", "rate_limited", "over message_rate or byte_rate" },
+               { error.type, error.code, error.message })
+            c:say '{"type":"call","id":"a word","topic":"room","method":"count"}'
+            assert.equal("a word", c:next().id)
+            c:say '{"type":"publish","topic":"room","data":1}'
+            error = c:next()
+            assert.same({ "rate_limited" }, { error.code, error.id })
+            assert.same({ 2, 3 }, { calls.n, app:stats().rate_dropped })
+            app:publish("room", "it still listens")
+            assert.equal("it still listens", c:next().data)
+         end)
+      end)
+   end
+
+   it("is not read for an id when it says much, and counts whatever it says", function()
+      run(function()
+         local app, port = channels { byte_rate = 1, byte_burst = 200, message_rate = 1000,
+            over_rate = "drop" }
+         local c = helper.websocket(port)
+         c:say('{"type":"ping","id":1,"x":"' .. ("x"):rep(1000) .. '"}')
+         assert.same({ "rate_limited", 1 }, { c:next().code, 1 })
+         c:say('{"type":"ping","id":1,"x":"' .. ("x"):rep(100000) .. '"}')
+         local error = c:next()
+         assert.same({ "rate_limited" }, { error.code, error.id })
+         c.ws:send(("x"):rep(300), "binary")
+         assert.equal("rate_limited", c:next().code)
+         c:say '{"type":"ping","id":2}' -- which there is room for
+         assert.equal("reply", c:next().type)
+         assert.equal(3, app:stats().rate_dropped)
+      end)
+   end)
+
+   it("can ask again later, as weft.channel_client reports", function()
+      run(function()
+         local app, port = channels { message_rate = 20, message_burst = 3, over_rate = "drop" }
+         local client = server.keep(weft.channel_client(("ws://127.0.0.1:%d/weft"):format(port)))
+         local room = assert(client:subscribe "room")
+         local refused, message, code
+         repeat
+            refused, message, code = room:call "count"
+         until not refused
+         assert.same({ "rate_limited", "over message_rate or byte_rate" }, { code, message })
+         eventually(function() return (room:publish "again") end)
+         local other, _
+         repeat
+            other, _, code = client:subscribe "room2" -- there is none
+         until code == "rate_limited" or code ~= "not_found"
+         assert.same({ "rate_limited" }, { code, other })
+         assert.is_true(app:stats().rate_dropped >= 2)
+      end)
+   end)
+
+   it("has to wait, over a session by Retry-After", function()
+      run(function()
+         local app, port, calls = channels { message_rate = 10, message_burst = 2 }
+         local c = helper.session(port)
+         c:subscribe "room"
+         c:say(helper.json.encode { count(1), count(2), count(3) }) -- overdrawn by two
+         for i = 1, 3 do assert.equal(i, c:next().data) end
+         local answer = c.post(helper.json.encode(count(4)))
+         assert.same({ 429, "1" }, { answer.status, answer.headers["retry-after"] })
+         assert.equal(1, app:stats().rate_waited)
+         eventually(function() return c.post(helper.json.encode(count(4))).status == 204 end)
+         assert.equal(4, c:next().data)
+         assert.equal(4, calls.n)
+      end)
+   end)
+
+   it("is ended, over a session, too", function()
+      run(function()
+         local app, port = channels { message_rate = 0.001, message_burst = 2,
+            over_rate = "close" }
+         local c = helper.session(port)
+         c:subscribe "room"
+         c:ask(count())
+         local answer = c.post(helper.json.encode(count(9)))
+         assert.same({ 403, "over message_rate or byte_rate\n" }, { answer.status, answer.body })
+         assert.has_error(function() c:next() end)
+         eventually(function() return app:stats().streams == 0 end)
+         assert.equal(404, c.post "[]".status)
+         assert.equal(1, app:stats().rate_closed)
+      end)
+   end)
+end)
+
+describe("what one client may say", function()
+   it("comes back with time, up to a burst", function()
+      local function budget(opts)
+         for _, name in ipairs { "message_rate", "message_burst", "byte_rate", "byte_burst" } do
+            opts[name] = opts[name] or 0
+         end
+         return rate.budget(opts, 100)
+      end
+      assert.is_nil(budget {})
+      local b = budget { message_rate = 2, byte_rate = 10, byte_burst = 50 }
+      assert.is_true(b:take(2, 10, 100))
+      assert.is_false(b:take(1, 0, 100)) -- messages are used up
+      assert.is_true(b:take(1, 40, 100.5))
+      assert.is_false(b:take(1, 11, 101)) -- and here bytes
+      assert.is_true(b:take(1, 5, 101))
+      assert.equal(0, b:delay(101))
+      assert.is_false(b:take(4, 1, 101, true))
+      assert.equal(2, b:delay(101))
+      assert.equal(0, b:delay(1000))
+      assert.is_false(b:take(3, 0, 1000)) -- a burst is that of a second
+      b = budget { message_rate = 0.1 }
+      assert.is_true(b:take(1, 1e9, 100)) -- one message is always a burst
+      assert.equal(0, b:delay(50)) -- a clock that goes back
    end)
 end)

@@ -48,7 +48,8 @@ end
 
 --- What an app has of histories, presences and channels.
 function channels.desk(app)
-   local self = setmetatable({ app = app, patterns = core.trie() }, desk)
+   local self = setmetatable({ app = app, patterns = core.trie(),
+      rates = { waited = 0, dropped = 0, closed = 0 } }, desk)
    self.presence = presence.store(teller(self))
    -- RFC 4648 5: it stands in queries, too
    local epoch = core.base64(core.random(12)):gsub("[+/]", { ["+"] = "-", ["/"] = "_" })
@@ -126,7 +127,7 @@ end
 local function read(one, ws)
    for message, kind in ws:messages() do
       if kind == "binary" then
-         one:refuse "a binary message"
+         one:refuse("a binary message", #message)
       else
          one:receive(message)
       end
@@ -165,6 +166,8 @@ local function add_routes(self, path, opts, level)
    self.limits, self.path = opts, path
    local ws_opts = setmetatable({ authorize = authorize(opts), protocols = { weft1.PROTOCOL },
       authorize_timeout = opts.hook_timeout }, { __index = opts })
+   -- what is dropped is answered, by peer.lua
+   if opts.over_rate == "drop" then ws_opts.message_rate, ws_opts.byte_rate = 0, 0 end
    local route = upgrade.route(function(ws) serve(self, ws) end, ws_opts, "app:channels",
       level + 1)
    app.router:add(router.WEBSOCKET, path, route, level + 1)

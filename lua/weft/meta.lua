@@ -232,7 +232,7 @@ function weft.json(value, status, headers) end
 ---@field message_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second
 ---@field byte_rate? number default 0, 0 to 1099511627776: bytes of its messages that are taken a second, counted when a message is whole, or as its chunks come; 0: no limit
 ---@field byte_burst? number default 0, 0 to 1099511627776: how many may come at once; 0: those of a second
----@field over_rate? "wait"|"drop"|"close" default wait: what happens above these: reading stops until it is time, so that the peer's sends stall; the message is dropped (what `ws:chunks` reads is waited for); or the connection is closed with 1008. `app:stats()` counts all three
+---@field over_rate? "wait"|"drop"|"close" default wait: what happens above these: reading stops until it is time, so that the peer's sends stall; the message is dropped (what `ws:chunks` reads is waited for; a request to channels is answered by the error `rate_limited`); or the connection is closed with 1008. `app:stats()` counts all three
 
 --- How messages are compressed (permessage-deflate, RFC 7692). With mode "dedicated" each
 --- connection has a compressor and a decompressor of its own, which remember the messages

@@ -7,6 +7,7 @@ local context = require "weft.context"
 local core = require "weft.core"
 local guarded = require "weft.guarded"
 local json = require "weft.json"
+local rate = require "weft.rate"
 local topics = require "weft.topics"
 local weft1 = require "weft.weft1"
 local wire = require "weft.wire"
@@ -15,12 +16,15 @@ local peer = {}
 peer.__index = peer
 
 local MAX_ID, MAX_NAME = 64, 64
+-- A request over the rate that is longer than this is not even read for its id.
+local MAX_GLANCE = 64 << 10
 
 --- desk: the app's channels (channels.lua); limits: options of app:channels
 function peer.new(desk, transport, limits)
    local self = setmetatable({ desk = desk, app = desk.app, transport = transport,
       limits = limits, lanes = {}, subscriptions = {}, count = 0, in_flight = 0,
       closed = false }, peer)
+   if limits.over_rate == "drop" then self.budget = rate.budget(limits, core.now()) end
    self.ctx = context.new(self)
    return self
 end
@@ -341,6 +345,18 @@ local function fault(self, request)
    end
 end
 
+-- Whether a request is over the rate, and so is not done; core would drop it without a word.
+local function is_over_rate(self, bytes)
+   if not self.budget or self.budget:take(1, bytes, core.now()) then return false end
+   self.desk.rates.dropped = self.desk.rates.dropped + 1
+   return true
+end
+
+local function refuse_for_rate(self, one)
+   answer(self, { id = one and id_of(one) or nil }, nil, "rate_limited",
+      "over message_rate or byte_rate")
+end
+
 local function take(self, one)
    local id = id_of(one)
    local request = { id = id or nil, value = one.value, raw = one.raw, topic = one.value.topic }
@@ -363,22 +379,30 @@ end
 
 --- A message of the client's.
 function peer:receive(text)
+   local over = is_over_rate(self, #text)
+   if over and #text > MAX_GLANCE then return refuse_for_rate(self) end
    local list, array = wire.read(text, self.limits.max_depth)
    if not list or array then
       self:refuse(list and "not a JSON object" or array)
+   elseif over then
+      refuse_for_rate(self, list[1])
    else
       take(self, list[1])
    end
 end
 
---- What cannot be read has no id.
-function peer:refuse(why)
+--- What cannot be read, and so has no id. bytes: of a message that is not counted yet.
+function peer:refuse(why, bytes)
+   if bytes and is_over_rate(self, bytes) then return refuse_for_rate(self) end
    answer(self, {}, nil, "bad_request", why)
 end
 
---- A list as wire.read makes it.
-function peer:take_all(list)
-   for _, one in ipairs(list) do take(self, one) end
+--- A list as wire.read makes it, of so many bytes.
+function peer:take_all(list, bytes)
+   for i, one in ipairs(list) do
+      if is_over_rate(self, i == 1 and bytes or 0) then refuse_for_rate(self, one)
+      else take(self, one) end
+   end
 end
 
 --- Is as much under way as may be?

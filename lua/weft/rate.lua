@@ -1,4 +1,5 @@
--- rate: how often an address may come: a token bucket for each, in bounded memory. Pure Lua.
+-- rate: how often an address may come: a token bucket for each, in bounded memory; and what one
+-- client may say, where core does not count it (io/rate.h). Pure Lua.
 
 local rate = {}
 rate.__index = rate
@@ -49,6 +50,55 @@ function rate:take(ip, now, most)
    bucket[1], bucket[2] = tokens, now
    if early > (most or 0) then bucket[1] = tokens + 1 end
    return early
+end
+
+-- -- of one client -----------------------------------------------------------------------
+
+local budget = {}
+budget.__index = budget
+
+--- Buckets for the messages and the bytes of a client, full at first, by message_rate,
+-- message_burst, byte_rate and byte_burst of opts; nil where there is no limit.
+function rate.budget(opts, now)
+   if opts.message_rate == 0 and opts.byte_rate == 0 then return nil end
+   local self = setmetatable({ at = now }, budget)
+   for _, name in ipairs { "message", "byte" } do
+      local per_second, burst = opts[name .. "_rate"], opts[name .. "_burst"]
+      burst = math.max(burst > 0 and burst or per_second, 1)
+      if per_second > 0 then
+         self[#self + 1] = { name = name, per_second = per_second, burst = burst, left = burst }
+      end
+   end
+   return self
+end
+
+local function fill(self, now)
+   local passed = math.max(now - self.at, 0)
+   for _, bucket in ipairs(self) do
+      bucket.left = math.min(bucket.left + passed * bucket.per_second, bucket.burst)
+   end
+   self.at = now
+end
+
+--- Takes so many messages of so many bytes in all: true, or false when that is over the rate; then
+-- nothing is taken, unless it may overdraw.
+function budget:take(messages, bytes, now, overdraw)
+   fill(self, now)
+   local cost, over = { message = messages, byte = bytes }, false
+   for _, bucket in ipairs(self) do over = over or bucket.left < cost[bucket.name] end
+   if over and not overdraw then return false end
+   for _, bucket in ipairs(self) do bucket.left = bucket.left - cost[bucket.name] end
+   return not over
+end
+
+--- How long until what was overdrawn is there again; 0: it is.
+function budget:delay(now)
+   fill(self, now)
+   local longest = 0
+   for _, bucket in ipairs(self) do
+      longest = math.max(longest, -bucket.left / bucket.per_second)
+   end
+   return longest
 end
 
 return rate

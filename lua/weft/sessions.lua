@@ -7,6 +7,7 @@ local events = require "weft.events"
 local json = require "weft.json"
 local outbox = require "weft.outbox"
 local peer = require "weft.peer"
+local rate = require "weft.rate"
 local topics = require "weft.topics"
 local upgrade = require "weft.upgrade"
 local wire = require "weft.wire"
@@ -106,6 +107,23 @@ local function write_all(self, stream)
    return true
 end
 
+-- What core does to a WebSocket over its rates, unless that is to drop; nil, or the answer to a
+-- POST of so many requests and bytes.
+local function hold_to_rate(self, n, bytes)
+   local budget, rates, now = self.budget, self.desk.rates, core.now()
+   if not budget then return nil end
+   local wait = self.desk.limits.over_rate == "wait"
+   local early = wait and budget:delay(now) or 0
+   if early > 0 then
+      rates.waited = rates.waited + 1
+      return 429, math.ceil(early), "too many requests (message_rate, byte_rate)\n"
+   elseif not budget:take(n, bytes, now, wait) and not wait then
+      rates.closed = rates.closed + 1
+      self:close()
+      return 403, nil, "over message_rate or byte_rate\n"
+   end
+end
+
 -- The task of a stream of events.
 local function run(self, stream)
    local timeout = self.desk.limits.session_timeout
@@ -123,6 +141,7 @@ local function open(desk, stream, request)
       who = request, data = stream.data, outbox = outbox.new(desk.limits.hard_mark),
       heard = core.now(), over = false, task = core.current(), places = {} }, session)
    self.peer = peer.new(desk, self, desk.limits)
+   if not self.peer.budget then self.budget = rate.budget(desk.limits, core.now()) end
    desk.sessions[self.id], desk.session_count = self, desk.session_count + 1
    local _ <close> = self
    run(self, stream)
@@ -163,7 +182,7 @@ local function answer_events(desk, route, request)
    return status, headers, source
 end
 
--- A body as requests | nil, status, why
+-- A body as requests, its size | nil, status, why
 local function read_body(desk, request)
    local opts = desk.limits
    local body = assert(request:body(opts.max_message)) -- failures have their own answers
@@ -171,7 +190,7 @@ local function read_body(desk, request)
    local list, why = wire.read(body, opts.max_depth)
    if not list then return nil, 400, why .. "\n" end
    if #list > opts.max_in_flight then return nil, 413, "too many requests (max_in_flight)\n" end
-   return list
+   return list, #body
 end
 
 local function answer_post(desk, route, request)
@@ -181,14 +200,19 @@ local function answer_post(desk, route, request)
    local headers = shared_with(request)
    local self = desk.sessions[request:arg "session" or ""]
    if not self or self.over then return 404, headers, "no such session\n" end
-   local list, status, why = read_body(desk, request)
-   if not list then return status, headers, why end
+   local list, size, why = read_body(desk, request)
+   if not list then return size, headers, why end
    self.heard = core.now()
    if self.peer:is_busy() or self.outbox.bytes > desk.limits.high_mark then
       headers["retry-after"] = 1
       return 429, headers, "too much is under way (max_in_flight)\n"
    end
-   self.peer:take_all(list)
+   local status, later, text = hold_to_rate(self, #list, size)
+   if status then
+      headers["retry-after"] = later
+      return status, headers, text
+   end
+   self.peer:take_all(list, size)
    return 204, headers
 end
 

@@ -157,7 +157,8 @@ end
 
 --- Fields of app:stats().
 function upgrade.stats(app, stats)
-   local waited, dropped, closed = 0, 0, 0
+   local others = app.desk.rates -- what channels count themselves
+   local waited, dropped, closed = others.waited, others.dropped, others.closed
    for _, route in ipairs(app.websocket_routes) do
       local w, d, c = route.options:rates()
       waited, dropped, closed = waited + w, dropped + d, closed + c
