@@ -10,9 +10,12 @@ local CHECKS = {
    "a network that stalls: the page notices, and gets what it missed",
    "what is said offline arrives once and in order",
    "presence shows who is away, and who is back",
+   "a page that waits comes back at once when it is seen or online again",
    "where WebSocket is blocked, Server-Sent Events take over",
    "Server-Sent Events that are cut: every message once and in order",
    "a session stays while nothing is said",
+   "a server that takes no more sessions (503) is asked again, until it does",
+   "a server with too much under way (429, 413) gets everything, once and in order",
    "a server that is killed and comes back: all are told that messages may be missing",
    "README's page does what it says",
    "no page has an error of its own",
@@ -55,7 +58,8 @@ describe("pages in rooms", function()
 
    local function start_rooms(port)
       local child = process.start(process.script("spec/scripts/rooms.lua", port), { limit = 400 })
-      return child, child:wait_for "http://127.0.0.1:(%d+)/"
+      local own = child:wait_for "http://127.0.0.1:(%d+)/"
+      return child, own, child:wait_for "narrow: (%d+)"
    end
 
    local function obey(line, port)
@@ -68,11 +72,11 @@ describe("pages in rooms", function()
    end
 
    lazy_setup(function()
-      local port, proxy
-      rooms, port = start_rooms(0)
+      local port, narrow, proxy
+      rooms, port, narrow = start_rooms(0)
       dir = daemon.directory()
       nginx, proxy = start_nginx(dir, port)
-      browser = process.start({ "node", "spec/browser/rooms.mjs", port, proxy },
+      browser = process.start({ "node", "spec/browser/rooms.mjs", port, proxy, narrow },
          { foreign = true, limit = 300 })
       for line in browser.line, browser do
          obey(line, port)

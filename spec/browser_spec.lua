@@ -9,6 +9,7 @@ local CHECKS = {
    "brings the messages of each tab to the other, with the name",
    "shows markup as text",
    "shows who leaves",
+   "takes two tabs of one person for one, who leaves with the second",
    "sends nothing for a blank line, and keeps to the limits",
    "keeps lines of several rows",
    "gives a newcomer the last 50 messages",

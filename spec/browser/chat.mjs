@@ -104,6 +104,26 @@ await check("shows who leaves", async () => {
   await ada.locator(LINES).getByText("M</b> left").waitFor();
 });
 
+await check("takes two tabs of one person for one, who leaves with the second", async () => {
+  const people = ["Ada", "Grace", "Twin"], left = (name) => ada.locator(LINES).getByText(`${name} left`);
+  const one = await open(dark, chatUrl), two = await open(dark, chatUrl);
+  for (const page of [one, two]) await enter(page, "Twin");
+  for (const page of [ada, one, two]) await seesPeople(page, people);
+  await one.close();
+  const later = await open(dark, chatUrl);
+  await enter(later, "Later");
+  await later.close();
+  await left("Later").waitFor(); // by then the first tab would be missed, too
+  await seesPeople(ada, people);
+  expect(await left("Twin").count() === 0, "the first tab's end was told");
+  await say(two, "still here");
+  await sees(ada, "still here");
+  await two.close();
+  await left("Twin").waitFor();
+  await seesPeople(ada, ["Ada", "Grace"]);
+  expect(await ada.locator(LINES).getByText("Twin joined").count() === 1, "the second tab was told");
+});
+
 await check("sends nothing for a blank line, and keeps to the limits", async () => {
   const before = (await bubbles(ada)).length;
   await say(ada, "   ");

@@ -1,10 +1,10 @@
 // Pages with weft.js in rooms of a real server, over a network that is cut, stalls, or lets no
-// WebSocket through.   node rooms.mjs SERVER_PORT NGINX_PORT
+// WebSocket through.   node rooms.mjs SERVER_PORT NGINX_PORT NARROW_PORT
 // nginx, as it is without settings for it, passes no upgrade on. Prints as driver.mjs says; "please
 // stop" and "please start" ask the caller for the server's end and its return.
 import { check, expect, launch, PATIENCE, Wire } from "./driver.mjs";
 
-const [serverPort, nginxPort] = process.argv.slice(2);
+const [serverPort, nginxPort, narrowPort] = process.argv.slice(2);
 const troubles = [];
 const browser = await launch();
 
@@ -103,6 +103,40 @@ await check("presence shows who is away, and who is back", async () => {
   await here(ann, "ann,bob");
 });
 
+// A Weft of this page's as window.mine, with a room.
+const connect = (page, topic, options) => page.evaluate(async ([name, given]) => {
+  const { Weft } = await import("/weft.js");
+  const weft = new Weft("/weft", given), room = weft.subscribe(name, { params: { name: "mine" } }), got = [];
+  room.on("message", (data) => got.push(data));
+  window.mine = { weft, room, got };
+}, [topic, options]);
+const reaches = (page, state) => page.waitForFunction((wanted) => window.mine.weft.state === wanted, state);
+
+await check("a page that waits comes back at once when it is seen or online again", async () => {
+  const page = await open(wire.url, "dan");
+  await connect(page, "room.2", { minDelay: 6e5, maxDelay: 6e5 }); // ten minutes
+  await reaches(page, "open");
+  wire.cut();
+  await reaches(page, "waiting");
+  wire.restore();
+  const see = (visible, event) => page.evaluate(([seen, name]) => { // without a head, chromium hides no page
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => !seen });
+    (name === "online" ? window : document).dispatchEvent(new Event(name));
+    return window.mine.weft.state;
+  }, [visible, event]);
+  for (const event of ["visibilitychange", "online"]) {
+    expect(await see(false, event) === "waiting", `it came back by ${event} although nobody sees it`);
+  }
+  expect(await see(true, "visibilitychange") === "connecting", "it still waits");
+  await reaches(page, "open");
+  await page.context().setOffline(true);
+  await reaches(page, "waiting");
+  await page.context().setOffline(false);
+  await reaches(page, "open");
+  await page.waitForFunction(() => window.mine.room.state === "subscribed");
+  await page.context().close();
+});
+
 const cid = await open(blocked.url, "cid");
 pages.push(cid);
 
@@ -143,6 +177,40 @@ await check("a session stays while nothing is said", async () => {
   await say(bob, 1, 1);
   await has(cid, 1, 1);
   expect((await log(cid)).why.length === 0, `it was lost: ${(await log(cid)).why}`);
+});
+
+async function narrow() {
+  const page = await (await browser.newContext()).newPage(), statuses = [];
+  page.setDefaultTimeout(PATIENCE);
+  page.on("pageerror", (error) => troubles.push(`narrow: ${error}`));
+  page.on("response", (answer) => statuses.push(answer.status()));
+  await page.goto(`http://127.0.0.1:${narrowPort}/`);
+  await connect(page, "room", { transports: ["sse"], minDelay: 50, maxDelay: 200 });
+  return [page, statuses];
+}
+
+await check("a server that takes no more sessions (503) is asked again, until it does", async () => {
+  const [first] = await narrow();
+  await reaches(first, "open");
+  const [second, statuses] = await narrow();
+  await second.waitForEvent("response", (answer) => answer.status() === 503);
+  await reaches(second, "waiting");
+  await first.context().close();
+  await second.waitForFunction(() => window.mine.room.state === "subscribed");
+  expect(statuses.filter((one) => one === 503).length > 1, `it was answered ${statuses}`);
+  await second.context().close();
+});
+
+await check("a server with too much under way (429, 413) gets everything, once and in order", async () => {
+  const [page, statuses] = await narrow();
+  await page.waitForFunction(() => window.mine.room.state === "subscribed");
+  await page.evaluate(() =>
+    Promise.all(Array.from({ length: 90 }, (_, i) => window.mine.room.publish(i + 1))));
+  await page.waitForFunction(() => window.mine.got.at(-1) === 90);
+  const got = await page.evaluate(() => window.mine.got);
+  expect(got.join() === Array.from({ length: 90 }, (_, i) => i + 1).join(), `it got ${got}`);
+  for (const status of [413, 429]) expect(statuses.includes(status), `it was answered ${statuses}`);
+  await page.context().close();
 });
 
 await check("a server that is killed and comes back: all are told that messages may be missing", async () => {

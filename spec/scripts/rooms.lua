@@ -1,4 +1,5 @@
--- The server of browser_rooms_spec.lua: one page, and rooms that keep what is said.
+-- The server of browser_rooms_spec.lua: one page, and rooms that keep what is said. And another
+-- one, which lets little in at once.
 --    lua5.4 rooms.lua PORT
 local weft = require "weft"
 
@@ -43,6 +44,20 @@ app:channel("room.*", {
    },
 })
 
+local narrow = weft.app {}
+narrow:client()
+narrow:get("/", function()
+   return 200, { ["content-type"] = "text/html" }, '<!doctype html><link rel="icon" href="data:,">'
+end)
+narrow:channels("/weft", { max_sessions = 1, max_in_flight = 8, message_rate = 40,
+   message_burst = 10 })
+narrow:channel("room", { receive = true, history = true })
+
 local _, port = assert(app:listen("127.0.0.1:" .. arg[1]))
-io.stdout:write("http://127.0.0.1:", port, "/\n"):flush()
-weft.run(function() weft.signal "INT" app:close() end)
+local _, other = assert(narrow:listen "127.0.0.1:0")
+io.stdout:write("http://127.0.0.1:", port, "/\nnarrow: ", other, "\n"):flush()
+weft.run(function()
+   weft.signal "INT"
+   app:close()
+   narrow:close()
+end)

@@ -15,8 +15,9 @@ const STABLE = 5_000;       // a connection that lasted as long makes the next w
 const PROBE = 5_000;        // how long a connection may be silent when it is asked out of turn
 const BLOCKED = 600_000;    // how long WebSocket is left alone once it is known to be blocked
 const CROWDED = 1 << 16;    // bytes on their way, above which what is volatile is left out
-const LATER = 1_000;        // when the server has too much under way
+const LATER = 1;            // seconds, when the server has too much under way and does not say how long
 const BATCH = 1 << 15;      // characters of one POST, as long as one message is not longer
+const MOST = 32;            // objects of one POST: max_in_flight of a server that sets nothing else
 
 // RFC 6455 7.4.1: the server has all it wanted, or will never want us.
 const FINAL = [1000, 1003, 1008, 1010];
@@ -94,11 +95,12 @@ const TRANSPORTS = {
   // One POST at a time keeps the order; what is sent meanwhile goes with the next one.
   sse(url, on) {
     const source = new EventSource(url), abort = new AbortController(), target = new URL(url);
-    let outbox = [], busy = false;
+    let outbox = [], busy = false, most = MOST;
 
     function next() {
+      const limit = Math.min(outbox.length, most);
       let count = 0, size = 0;
-      while (count < outbox.length && (!count || size + outbox[count].length < BATCH)) {
+      while (count < limit && (!count || size + outbox[count].length < BATCH)) {
         size += outbox[count++].length;
       }
       return outbox.slice(0, count);
@@ -108,7 +110,14 @@ const TRANSPORTS = {
       const answer = await fetch(target, {
         method: "POST", headers: { "content-type": "application/json" }, body: `[${batch}]`, signal: abort.signal,
       });
-      if (answer.status === 429) return new Promise((done) => setTimeout(done, LATER));
+      if (answer.status === 429) {
+        const seconds = answer.headers.get("retry-after") || LATER;
+        return new Promise((done) => setTimeout(done, seconds * 1000));
+      }
+      if (answer.status === 413 && batch.length > 1) { // nothing of it was done
+        most = batch.length >> 1;
+        return;
+      }
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
       outbox.splice(0, batch.length);
     }
