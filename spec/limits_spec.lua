@@ -19,7 +19,7 @@ local function start(descriptors)
       argv = { "sh", "-c", ('ulimit -n %d; exec "$0" "$@"'):format(descriptors),
          table.unpack(argv) }
    end
-   local child = process.start(argv)
+   local child = process.start(argv, { limit = 300 })
    child.port = assert(tonumber(child:line()))
    return child
 end
@@ -34,6 +34,12 @@ local function ask(child, path)
    assert(stream:send("GET " .. path .. " HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
    local answer = assert(stream:receive "*a")
    return assert(tonumber(answer:match "\r\n\r\n(%d+)$"), answer)
+end
+
+-- In KiB, once those who left are gone.
+local function memory(child)
+   weft.sleep(0.1)
+   return (ask(child, "/memory"))
 end
 
 -- Of those below a limit: what started us may have left others open above it.
@@ -62,7 +68,7 @@ end
 local function pass(child, n, ws)
    local until_accepted = ask(child, "/accepted") + n
    local peers = process.start({ "/usr/bin/python3", "spec/scripts/flood.py",
-      tostring(child.port), tostring(n) }, { foreign = true })
+      tostring(child.port), tostring(n) }, { foreign = true, limit = 120 })
    local answered = 0
    repeat
       echoes(ws)
@@ -76,18 +82,19 @@ end
 describe("a server", function()
    it(("serves others while %d connect and reset, and gets its memory back"):format(CONNECTS),
    function()
-      weft.deadline(60, function()
+      weft.deadline(240, function()
          local child = start()
          local ws = assert(connect(child))
          local idle = descriptors_of(child)
          pass(child, WARM_UP, ws) -- heap, stacks and tables as big as it takes
-         weft.sleep(0.1)
-         local before = ask(child, "/memory")
-         assert.is_true(pass(child, CONNECTS, ws) > CONNECTS // 1000)
-         weft.sleep(0.1)
-         local after = ask(child, "/memory")
-         assert.is_true(STRAINED or after - before < SLACK,
-            ("%d KiB before, %d after"):format(before, after))
+         local seen = { memory(child) }
+         repeat -- how many there are at once is chance; what leaks, leaks each time
+            assert.is_true(pass(child, CONNECTS, ws) > CONNECTS // 1000)
+            seen[#seen + 1] = memory(child)
+            local grown = seen[#seen] - seen[#seen - 1]
+         until STRAINED or grown < SLACK or #seen > 3
+         assert.is_true(STRAINED or seen[#seen] - seen[#seen - 1] < SLACK,
+            "KiB: " .. table.concat(seen, ", "))
          for _ = 1, 100 do
             if descriptors_of(child) <= idle then break end
             weft.sleep(0.02)

@@ -103,4 +103,9 @@ function Child:stop(signal)
    return self:finish()
 end
 
+-- A test that failed has left its children: closing the pipe would wait for them.
+function Child:__gc()
+   self:stop "KILL"
+end
+
 return process
