@@ -19,7 +19,7 @@ static int share_of(int kib, int heap, int least)
     return WF_MIN(WF_MAX(least, (int)(100LL * kib / heap)), WF_GC_SHARE_MAX);
 }
 
-/* A script that has changed the mode or the pause meanwhile has it its way. [-0, +0, m] */
+/* A script that has set the mode or the pause meanwhile has it its way. [-0, +0, m] */
 static void set_pace(lua_State *L, wf_state *st, int heap)
 {
     st->paced = heap;
