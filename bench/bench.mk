@@ -24,7 +24,7 @@ bench-hub: $(MODULE) $(BENCH)/raw_echo ## compare topics with raw_echo --fanout,
 	  topics@fanout="$(LUA) bench/servers/fanout.lua {port} 10000 1000" \
 	  history@fanout="env HISTORY=1000 $(LUA) bench/servers/fanout.lua" \
 	  --add "fanout10:msg_s:deliv/s:fanout -c 10 -s 64 -p 1" \
-	  --add "fanout10k:msg_s:deliv/s:fanout -c 9500 -s 64 -p 1" \
+	  --add "fanout10k:msg_s:deliv/s:fanout -c 10000 -s 64 -p 1" \
 	  --scenarios fanout,fanoutp16,fanout10,fanout10k --rounds $(ROUNDS) --seconds $(SLICE)
 	$(RUN_ENV) $(LUA) bench/hub.lua
 

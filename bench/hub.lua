@@ -1,4 +1,5 @@
 -- What topics cost, through app and ws alone:   hub.lua [match|memory|history]...
+-- "hub.lua hold PATH N" is what "memory" starts: N connections.
 -- Times are CPU time of this process; each figure is the best of several slices, in turn.
 
 local weft = require "weft"
@@ -73,40 +74,74 @@ local function resident()
    return tonumber(file:read "a":match "^%d+ (%d+)") * 4096
 end
 
+-- Connections are made by processes of their own, so that each needs but one descriptor here.
+local PROCESSES = 4
+
+local function hold(path, n)
+   local held = {}
+   for i = 1, n do
+      held[i] = assert(weft.connect("ws+unix:" .. path .. ":/", { ping_interval = 0 }))
+   end
+   io.stdin:read "a" -- until the one who measures has done
+   return held
+end
+
+-- The end of a pipe for each of them, which end when it is closed.
+local function connect_from_outside(path, n)
+   local pipes = {}
+   for i = 1, PROCESSES do
+      local count = n * i // PROCESSES - n * (i - 1) // PROCESSES
+      pipes[i] = assert(io.popen(("%s %s hold %s %d"):format(arg[-1], arg[0], path, count), "w"))
+   end
+   return pipes
+end
+
+-- Seconds of CPU for each subscription.
+local function subscribe(ends, from, to)
+   local began = os.clock()
+   for _, ws in ipairs(ends) do
+      for i = from, to do assert(ws:subscribe("topic." .. i)) end
+   end
+   return (os.clock() - began) / #ends / (to - from + 1)
+end
+
 local function memory()
-   local connections, topics, more = tonumber(os.getenv "CONNECTIONS") or 9000, 10, 50
+   local connections, topics, more = tonumber(os.getenv "CONNECTIONS") or 10000, 10, 50
+   local warm = connections // 5
    local app = weft.app { ping_interval = 0 }
-   local ends, done = {}, weft.channel()
+   local ends = {}
    app:websocket("/", function(ws)
       ends[#ends + 1] = ws
-      done:receive()
+      ws:receive()
    end)
    local path = os.tmpname()
    os.remove(path)
    assert(app:listen("unix:" .. path))
-   local clients = {}
-   for i = 1, connections do
-      clients[i] = assert(weft.connect("ws+unix:" .. path .. ":/", { ping_interval = 0 }))
+   local function grow(n)
+      local before = resident()
+      local pipes = connect_from_outside(path, n - #ends)
+      while #ends < n do weft.sleep(0.01) end
+      weft.sleep(0.1)
+      return resident() - before, pipes
    end
-   while #ends < connections do weft.sleep(0.01) end
-   local function subscribe(from, to)
-      local began = os.clock()
-      for _, ws in ipairs(ends) do
-         for i = from, to do ws:subscribe("topic." .. i) end
-      end
-      return (os.clock() - began) / connections / (to - from + 1)
-   end
-   local subscribing = subscribe(1, topics)
-   local before = resident() -- what the handshakes had freed is in use again
-   subscribe(topics + 1, topics + more)
+   local _, some = grow(warm)
+   local bytes, rest = grow(connections)
+   local before = resident()
+   local took = subscribe(ends, 1, topics)
+   local first = resident() - before -- some of it was there already: freed by handshakes
+   before = resident()
+   subscribe(ends, topics + 1, topics + more)
    local shared, began = resident() - before, os.clock()
    local n = app:publish("topic.1", ("x"):rep(64))
    local fan_out = (os.clock() - began) / n
-   print(("%d connections x %d topics: %.1f bytes and %.2f us for each subscription;"
-      .. " publish %.2f us for each of %d"):format(#clients, topics + more,
-      shared / connections / more, subscribing * 1e6, fan_out * 1e6, n))
-   done:close()
+   print(("%d connections, %.0f bytes each; x %d topics: %.1f bytes and %.2f us for each "
+      .. "subscription; x %d more: %.1f bytes; publish %.2f us for each of %d"):format(#ends,
+      bytes / (connections - warm), topics, first / connections / topics, took * 1e6, more,
+      shared / connections / more, fan_out * 1e6, n))
    app:close()
+   for _, pipes in ipairs { some, rest } do
+      for _, pipe in ipairs(pipes) do pipe:close() end
+   end
 end
 
 -- -- history ----------------------------------------------------------------------------------
@@ -124,6 +159,7 @@ local function history()
 end
 
 local all = { match = match, memory = memory, history = history }
-for _, name in ipairs(arg[1] and arg or { "match", "memory", "history" }) do
+if arg[1] == "hold" then return hold(arg[2], tonumber(arg[3])) end
+for _, name in ipairs(arg[1] and arg or { "memory", "match", "history" }) do
    weft.run(all[name])
 end

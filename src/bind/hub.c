@@ -87,7 +87,7 @@ static int departure_k(lua_State *L, int status, lua_KContext ctx)
     (void)status, (void)ctx;
     wf_ws *ws = member_arg(L, 1);
     if (ws)
-        return wf_wait(L, &ws->leaver, departure_k, 0);
+        return wf_wait(L, &ws->closer, departure_k, 0);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -96,7 +96,7 @@ static int departure_k(lua_State *L, int status, lua_KContext ctx)
 static int l_departure(lua_State *L)
 {
     wf_ws *ws = member_arg(L, 1);
-    if (ws && ws->leaver)
+    if (ws && ws->closer)
         return wf_fail_busy(L, "departure of this connection");
     if (ws)
         wf_wait_begin(L, INFINITY);

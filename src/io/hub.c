@@ -249,7 +249,7 @@ void wf_hub_leave(wf_ws *ws)
         remove_subscription(ws, ws->subscriptions);
     ws->hub->connections--;
     ws->hub = NULL;
-    wf_wake(&ws->leaver, WF_OK);
+    wf_wake(&ws->closer, WF_OK);
 }
 
 /* -- matching ---------------------------------------------------------------- */

@@ -73,7 +73,8 @@ typedef struct wf_hub {
 
 wf_hub *wf_hub_new(wf_loop *loop);
 void wf_hub_join(wf_hub *hub, wf_ws *ws);
-/* Out of all topics, and out of the hub; wakes ws->leaver. */
+/* Out of all topics, and out of the hub; wakes who waits for that in ws->closer. (Who
+ * waits there for the end of closing begins later, for closing leaves the hub first.) */
 void wf_hub_leave(wf_ws *ws);
 
 /* WF_OK also when it was subscribed already; WF_TOO_BIG: it has as many as it may, or
