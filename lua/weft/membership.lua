@@ -99,6 +99,7 @@ end
 
 -- From here on nothing waits, so that no message is lost or comes twice.
 local function enter(app, ws, topic, who, since)
+   if who and not app.desk:rules_of(topic) then who = nil end -- given up while a hook waited
    if who and not app.desk:has_room(topic, who.id) then
       return nil, "too many users are present on the topic (presence, max)", "too_big"
    end
