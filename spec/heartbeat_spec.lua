@@ -63,7 +63,7 @@ describe("the heartbeat", function()
          for _ in ws:messages() do n = n + 1 end
          return n
       end)
-      local till, n = weft.now() + raw.time(1), 0
+      local till, n = weft.now() + raw.time(1.3), 0
       while weft.now() < till do -- longer than interval and timeout, without a pong
          c:text "busy"
          n = n + 1
@@ -72,11 +72,11 @@ describe("the heartbeat", function()
       assert.is_nil(ws:closed())
       c:bye(1000)
       assert.equal(n, reader:join(SOON))
-   end, { ping_interval = 0.05, ping_timeout = raw.time(0.4) })
+   end, { ping_interval = 0.05, ping_timeout = raw.time(1) })
 
    both("does not blame the peer while we do not read", function(ws, c)
       for i = 1, 40 do c:text("message " .. i) end
-      weft.sleep(raw.time(0.5)) -- longer than both; its pongs are behind what nobody took
+      weft.sleep(raw.time(1.3)) -- longer than both; its pongs are behind what nobody took
       assert.is_nil(ws:closed())
       weft.spawn(function()
          for f in c.read, c do
@@ -88,7 +88,7 @@ describe("the heartbeat", function()
       weft.sleep(raw.time(0.3))
       assert.is_nil(ws:closed())
       ws:close()
-   end, { ping_interval = 0.05, ping_timeout = raw.time(0.15), inbox_messages = 2 })
+   end, { ping_interval = 0.05, ping_timeout = raw.time(1), inbox_messages = 2 })
 
    both("does not blame the peer for a process that was busy", function(ws, c)
       local reader = weft.spawn(ws.receive, ws)

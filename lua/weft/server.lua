@@ -486,13 +486,18 @@ local function start_serving(app, stream, record, context, preface)
    app.open = app.open + 1
 end
 
+-- Only then is it worth to make a string of each peer's.
+local function counts_addresses(app)
+   return app.connection_rate or app.limits.max_connections_per_ip > 0
+end
+
 -- nil or the record of its address; or false, status, the option that says no. Behind the
 -- PROXY protocol the address is not known yet.
 local function admit(app, stream, preface)
    if app.open + app.hub:connections() >= app.limits.max_connections then
       return false, 503, "max_connections"
    end
-   if preface then return nil end
+   if preface or not counts_addresses(app) then return nil end
    return admit_address(app, core.peer(stream))
 end
 

@@ -15,7 +15,7 @@ fuzz: fuzz-build ## fuzz one target: T=session SECS=60
 fuzz-replay: fuzz-build ## run all inputs of spec/fuzz/corpus once
 	@tools/fuzz replay $(FUZZ_TARGETS)
 
-fuzz-all: fuzz-build ## fuzz every target for SECS=60, two at a time
+fuzz-all: fuzz-build ## fuzz every target for SECS=60, three at a time
 	@tools/fuzz all $(SECS) $(FUZZ_TARGETS)
 
 fuzz-build:
