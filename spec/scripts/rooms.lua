@@ -49,7 +49,7 @@ narrow:client()
 narrow:get("/", function()
    return 200, { ["content-type"] = "text/html" }, '<!doctype html><link rel="icon" href="data:,">'
 end)
-narrow:channels("/weft", { max_sessions = 1, max_in_flight = 8, message_rate = 40,
+narrow:channels("/weft", { max_sessions = 1, max_in_flight = 8, message_rate = 4,
    message_burst = 10 })
 narrow:channel("room", { receive = true, history = true })
 
