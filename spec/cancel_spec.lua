@@ -7,7 +7,7 @@ local pair = require "spec.scripts.pair"
 local run, yield = server.run, pair.yield
 local reports = pair.reports
 
--- With a full collection every few hundred instructions numbers cost their square.
+-- With a full collection every thousand instructions numbers cost their square.
 local MANY = os.getenv "WEFT_HOSTILE_GC" and 20 or 1000
 
 local function streams_of(keep)

@@ -1,10 +1,10 @@
--- The hostile collector of `make gc`: a full collection every few hundred instructions, in
+-- The hostile collector of `make gc`: a full collection every thousand instructions, in
 -- every task, on top of the least pause there is. A value that only C still holds does not
 -- survive that. LUA_INIT loads it into every Lua process of the tests; in busted's own, the
 -- helper turns it on for the tests alone. Gives the function that turns it on for a coroutine.
 
 local core = require "weft.core"
-local EVERY = 500 -- instructions
+local EVERY = 1000 -- instructions
 
 collectgarbage "incremental"
 collectgarbage("setpause", 0)

@@ -10,7 +10,7 @@ local raw = {}
 raw.KEY = server.KEY
 raw.MASK = "\x37\xfa\x21\x3d"
 
--- Under `make gc` every few hundred instructions cost a full collection, and valgrind is as
+-- Under `make gc` every thousand instructions cost a full collection, and valgrind is as
 -- slow: rounds are few, and times are long.
 local hostile = (os.getenv "WEFT_HOSTILE_GC" or os.getenv "WEFT_SLOW") ~= nil
 raw.hostile = hostile

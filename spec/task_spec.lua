@@ -7,7 +7,7 @@ local pair = require "spec.scripts.pair"
 local run, yield = server.run, pair.yield
 local expect_error, expect_output, reports = pair.expect_error, pair.expect_output, pair.reports
 
--- With a full collection every few hundred instructions numbers cost their square.
+-- With a full collection every thousand instructions numbers cost their square.
 local HOSTILE = os.getenv "WEFT_HOSTILE_GC" ~= nil
 local MANY = HOSTILE and 200 or 10000
 
