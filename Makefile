@@ -102,10 +102,12 @@ conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
 	@$(MAKE) --no-print-directory lib
 	@$(TEST_ENV) $(LUA) spec/conformance/weft.lua
 
+# Without those of pages in a browser: the servers that they use have specs of their own.
 gc: ## the specs while the collector is at its most aggressive, and without io_uring
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
-	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 JOBS=3 tools/run-tests $(OWN_SPECS)
+	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 JOBS=3 tools/run-tests \
+	 $(filter-out spec/browser_%,$(OWN_SPECS))
 
 # --- checks ------------------------------------------------------------------------
 

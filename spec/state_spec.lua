@@ -232,7 +232,7 @@ describe("memory that runs out", function()
       local step = os.getenv "WEFT_HOSTILE_GC" and 101 or 17
       local first = os.time() % step + 1 -- in time, all of them are tried
       local child = process.start({ LUA, "-e", ("package.cpath = %q .. '/?.so;' .. package.cpath")
-         :format(dir), "spec/scripts/starved.lua", first, step, 600 // step }, { limit = 50 })
+         :format(dir), "spec/scripts/starved.lua", first, step, 600 // step }, { limit = 200 })
       local output, status = child:finish()
       assert.equal(0, status, ("first %d: %s"):format(first, output))
       assert.is_true(tonumber(output) > 300 // step)
@@ -241,11 +241,11 @@ end)
 
 describe("chaos", function()
    it("of tasks that do anything to shared handles ends in order", function()
-      local steps = (CLEAN ~= "" or os.getenv "WEFT_HOSTILE_GC") and 300 or 1500
+      local steps = (CLEAN ~= "" or os.getenv "WEFT_HOSTILE_GC") and 200 or 1500
       local children = {}
       for i, seed in ipairs { 1, 2, 3, os.time() } do
          children[i] = process.start({ LUA, "spec/scripts/chaos.lua", seed, steps },
-            { limit = 50 })
+            { limit = 200 })
       end
       for _, child in ipairs(children) do
          local output, status = child:finish()
