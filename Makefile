@@ -95,7 +95,7 @@ asan: ## the same tests under AddressSanitizer, LeakSanitizer and UBSan
 
 run-asan:
 	@$(TEST_ENV) WEFT_CLEAN_ENV="env -u LD_PRELOAD -u ASAN_OPTIONS -u UBSAN_OPTIONS" \
-	 tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
+	 JOBS=3 tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
 
 conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
 	@tools/setup test
