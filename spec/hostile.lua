@@ -1,7 +1,7 @@
 -- The hostile collector of `make gc`: a full collection every thousand instructions, in
 -- every task, on top of the least pause there is. A value that only C still holds does not
 -- survive that. LUA_INIT loads it into every Lua process of the tests; in busted's own, the
--- helper turns it on for the tests alone. Gives the function that turns it on for a coroutine.
+-- helper turns it on for the tests alone.
 
 local core = require "weft.core"
 local EVERY = 1000 -- instructions
@@ -31,6 +31,5 @@ function core.spawn(f, ...)
    return spawn(f, ...)
 end
 
-package.loaded["spec.hostile"] = hook
+package.loaded["spec.task_hook"] = hook -- for tasks that weft.run makes
 if not (arg and arg[0] or ""):find "busted$" then hook() end
-return hook
