@@ -238,6 +238,23 @@ describe("a subscription", function()
       end)
    end)
 
+   it("may be to thousands of topics: each is found, and gone when it is over", function()
+      run(function()
+         local n = rounds(3000, 300)
+         local app, join = serve { max_topics_per_connection = n }
+         local ws, client = join()
+         for i = 1, n do assert(ws:subscribe("room." .. i)) end
+         assert.equal(n, app:stats().topics)
+         for i = 1, n, n // 100 do
+            assert.equal(1, app:publish("room." .. i, tostring(i)))
+            assert.equal(tostring(i), take(client))
+         end
+         for i = 1, n, 2 do assert.is_true(ws:unsubscribe("room." .. i)) end
+         for i = 1, n do assert.equal((i + 1) % 2, app:subscribers("room." .. i)) end
+         assert.equal(n // 2, app:stats().topics)
+      end)
+   end)
+
    it("of one more than max_subscribers is refused", function()
       run(function()
          local app, join = serve()
