@@ -7,6 +7,7 @@
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define WF_BASE64_DIGITS                                                                 \
@@ -17,19 +18,42 @@ bool wf_random(void *bytes, size_t n)
     return RAND_bytes(bytes, (int)n) == 1;
 }
 
-/* Fetched once (SHA1() looks for it each time), and never changed after. */
-static EVP_MD *sha1;
+/* Fetched once, for SHA1() looks for it each time. The last loop gives it back: weft may
+ * be unloaded and loaded again. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(EVP_MD *) sha1;
+static unsigned users;
 
-static void fetch_sha1(void)
+void wf_crypto_begin(void)
 {
-    sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    pthread_mutex_lock(&lock);
+    users++;
+    pthread_mutex_unlock(&lock);
+}
+
+void wf_crypto_end(void)
+{
+    pthread_mutex_lock(&lock);
+    if (--users == 0)
+        EVP_MD_free(atomic_exchange(&sha1, NULL));
+    pthread_mutex_unlock(&lock);
+}
+
+static EVP_MD *fetch_sha1(void)
+{
+    pthread_mutex_lock(&lock);
+    if (!atomic_load(&sha1))
+        atomic_store(&sha1, EVP_MD_fetch(NULL, "SHA1", NULL));
+    pthread_mutex_unlock(&lock);
+    return atomic_load(&sha1);
 }
 
 void wf_sha1(const void *bytes, size_t n, uint8_t digest[20])
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, fetch_sha1);
-    if (!sha1 || EVP_Digest(bytes, n, digest, NULL, sha1, NULL) != 1)
+    EVP_MD *md = atomic_load(&sha1);
+    if (!md)
+        md = fetch_sha1();
+    if (!md || EVP_Digest(bytes, n, digest, NULL, md, NULL) != 1)
         SHA1(bytes, n, digest);
 }
 

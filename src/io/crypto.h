@@ -9,7 +9,11 @@
 
 WF_HIDDEN_BEGIN
 
+/* Each loop says when it begins and ends. */
+void wf_crypto_begin(void);
+void wf_crypto_end(void);
 bool wf_random(void *bytes, size_t n);
+/* While there is a loop. */
 void wf_sha1(const void *bytes, size_t n, uint8_t digest[20]);
 /* RFC 2104 with SHA-256. */
 bool wf_hmac_sha256(const void *key, size_t nkey, const void *bytes, size_t n,

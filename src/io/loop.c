@@ -104,6 +104,7 @@ wf_loop *wf_loop_new(void)
         free(loop);
         return NULL;
     }
+    wf_crypto_begin();
     loop->env.random = wf_random;
     loop->ready_end = &loop->ready;
     loop->forks = fork_count;
@@ -176,6 +177,7 @@ void wf_loop_free(wf_loop *loop)
     wf_outpool_free(&loop->env.pool);
     wf_spares_free(&loop->env.spares);
     wf_deflate_env_free(&loop->env.deflate);
+    wf_crypto_end();
     free(loop->ahead.bytes);
     free(loop->input);
     free(loop);
