@@ -268,6 +268,30 @@ static void test_change(void)
     changes_its_mind(WF_TAKE_NOTHING, "", false);
 }
 
+/* Held, then asked for in pieces that it exceeds as well: no byte of its payload is
+ * waited for, nor the rest of its header. */
+static void test_judged_at_once(void)
+{
+    static const wf_session_limits limits = { 5, 1, 1 };
+    for (size_t cut = 4; cut <= 8; cut += 4) {
+        uint8_t header[] = {
+            BINARY | FIN, 0x80 | 126, 1000 >> 8, 1000 & 255, 1, 2, 3, 4
+        };
+        rig r;
+        rig_init(&r, false, &limits);
+        CHECK(wf_session_want_pieces(&r.s, 100));
+        wf_message m;
+        uint8_t *p = header;
+        size_t n = cut;
+        r.s.take = WF_TAKE_WAIT;
+        CHECK(wf_session_next(&r.s, &p, &n, &m) == WF_EVENT_HELD);
+        r.s.take = WF_TAKE_PIECES;
+        CHECK(wf_session_next(&r.s, &p, &n, &m) == WF_EVENT_CLOSE);
+        CHECK(r.s.code == WF_CLOSE_TOO_BIG);
+        rig_free(&r);
+    }
+}
+
 static void test_drop(void)
 {
     bytes w = { 0 };
@@ -464,6 +488,7 @@ int main(void)
         { "big messages", test_big },
         { "limits", test_limits },
         { "who changes its mind", test_change },
+        { "what is held is judged at once", test_judged_at_once },
         { "what is dropped", test_drop },
         { "what is written", test_write },
         { "compressed messages", test_packed },

@@ -55,14 +55,23 @@ uint64_t wf_session_most(const wf_session *s)
     return wf_session_piecemeal(s) ? s->pieces->max : s->limits.max_message;
 }
 
-/* What came before it was known how the message is taken is judged again. */
-static bool judge_so_far(wf_session *s)
+static bool fits(const wf_session *s)
 {
     uint64_t most = s->pieces->max, had = s->msg.len;
     if (s->piecewise)
         had += s->pieces->taken;
-    bool fits = s->compressed ? wf_session_packed_fits(s, most) : had + s->left <= most;
-    return fits || fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    return s->compressed ? wf_session_packed_fits(s, most) : had + s->left <= most;
+}
+
+bool wf_session_outgrows(const wf_session *s)
+{
+    return s->take == WF_TAKE_PIECES && !s->dropping && !fits(s);
+}
+
+/* What came before it was known how the message is taken is judged again. */
+static bool judge_so_far(wf_session *s)
+{
+    return fits(s) || fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
 }
 
 static wf_event begin_pieces(wf_session *s, wf_message *m)

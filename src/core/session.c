@@ -479,11 +479,14 @@ static wf_event take_frame(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
                           : take_data(s, p, n, m);
 }
 
-/* Without more input: is there something to be done? */
+/* Without more input: is there something to be done? What is held is judged as soon as it
+ * is known how it is taken. */
 static bool is_due(const wf_session *s)
 {
-    bool held = s->held && s->take <= WF_TAKE_WAIT;
-    return held || (s->in_frame && (s->left == 0 || s->more));
+    bool known = s->take <= WF_TAKE_WAIT;
+    if (s->held && !known)
+        known = s->in_frame ? wf_session_outgrows(s) : s->header_len > 0;
+    return (s->held && known) || (s->in_frame && (s->left == 0 || s->more));
 }
 
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)

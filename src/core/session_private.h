@@ -34,6 +34,8 @@ bool wf_session_take_payload(wf_session *s, uint8_t *p, size_t k);
 
 /* Data is next, and it is not just whole messages that are taken. NONE: go on. */
 wf_event wf_session_steer(wf_session *s, wf_message *m);
+/* Asked for in pieces, and over what those may be; without input. */
+bool wf_session_outgrows(const wf_session *s);
 /* Payload of a message that is handed out in pieces, or dropped. */
 wf_event wf_session_take_piece(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
 /* What was carried, to the beginning of a piece that is put together; its length. */
