@@ -95,7 +95,7 @@ asan: ## the same tests under AddressSanitizer, LeakSanitizer and UBSan
 
 run-asan:
 	@$(TEST_ENV) WEFT_CLEAN_ENV="env -u LD_PRELOAD -u ASAN_OPTIONS -u UBSAN_OPTIONS" \
-	 JOBS=3 tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
+	 JOBS=$${JOBS:-3} tools/run-tests --sanitized "$(CC)" $(C_TESTS) $(OWN_SPECS)
 
 conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
 	@tools/setup test
@@ -106,7 +106,7 @@ conformance: ## RFC 6455 and RFC 7692 clause by clause, both roles, as a table
 gc: ## the specs while the collector is at its most aggressive, and without io_uring
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
-	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 JOBS=3 tools/run-tests \
+	@$(TEST_ENV) WEFT_HOSTILE_GC=1 WEFT_NO_IO_URING=1 JOBS=$${JOBS:-3} tools/run-tests \
 	 $(filter-out spec/browser_%,$(OWN_SPECS))
 
 # --- checks ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 -- that are cut, that stall, and that let no WebSocket through (nginx with its default settings).
 
 local daemon = require "spec.daemon"
+local driver = require "spec.browser_driver"
 local process = require "spec.process"
 
 local CHECKS = {
@@ -53,8 +54,8 @@ local function start_nginx(dir, upstream)
 end
 
 describe("pages in rooms", function()
-   local output, reported, ok, faults = {}, {}, 0, {}
-   local rooms, browser, nginx, dir
+   local pages, faults = driver.new(it, CHECKS), {}
+   local rooms, nginx, dir
 
    local function start_rooms(port)
       local child = process.start(process.script("spec/scripts/rooms.lua", port), { limit = 400 })
@@ -76,14 +77,7 @@ describe("pages in rooms", function()
       rooms, port, narrow = start_rooms(0)
       dir = daemon.directory()
       nginx, proxy = start_nginx(dir, port)
-      browser = process.start({ "node", "spec/browser/rooms.mjs", port, proxy, narrow },
-         { foreign = true, limit = 300 })
-      for line in browser.line, browser do
-         obey(line, port)
-         output[#output + 1], reported[line] = line, true
-         ok = ok + (line:find "^ok " and 1 or 0)
-      end
-      browser:finish()
+      pages:run("rooms.mjs", { port, proxy, narrow }, function(line) obey(line, port) end)
       local rest, status = rooms:stop "INT"
       if rest ~= "" or status ~= 0 then
          faults[#faults + 1] = ("ended with %s and said %q"):format(status, rest)
@@ -91,20 +85,10 @@ describe("pages in rooms", function()
    end)
 
    lazy_teardown(function()
-      for _, child in pairs { rooms, browser } do child:stop "KILL" end
+      if rooms then rooms:stop "KILL" end
+      pages:stop()
       nginx:stop "QUIT"
       daemon.remove(dir)
-   end)
-
-   for _, name in ipairs(CHECKS) do
-      it(name, function()
-         assert.is_true(reported["ok " .. name], table.concat(output, "\n"))
-      end)
-   end
-
-   it("run every check that is listed here, and no other", function()
-      assert.equal(#CHECKS, ok)
-      assert.equal("done", output[#output])
    end)
 
    it("leave a server that has nothing to complain about and ends at Ctrl-C", function()

@@ -1,6 +1,7 @@
 -- The chat and the push example in a real browser: chromium, driven by spec/browser/chat.mjs.
 -- The servers are children, and this spec kills and restarts the chat server when asked to.
 
+local driver = require "spec.browser_driver"
 local process = require "spec.process"
 
 local CHECKS = {
@@ -35,8 +36,8 @@ local CHECKS = {
 local SCREENSHOTS = "build/screenshots"
 
 describe("in a browser", function()
-   local output, reported, ok, faults = {}, {}, 0, {} -- lines, the same as a set, how many are ok
-   local chat, push, browser
+   local pages, faults = driver.new(it, CHECKS), {}
+   local chat, push
 
    local function start(example, port)
       local child = process.start(process.script("examples/" .. example .. ".lua"),
@@ -56,40 +57,22 @@ describe("in a browser", function()
       local chat_port, push_port
       chat, chat_port = start("chat", 0)
       push, push_port = start("push", 0)
-      browser = process.start({ "node", "spec/browser/chat.mjs",
-         ("http://localhost:%s/"):format(chat_port),
-         ("http://localhost:%s/push.html"):format(push_port), SCREENSHOTS },
-         { foreign = true, limit = 300 })
-      for line in browser.line, browser do
+      pages:run("chat.mjs", { ("http://localhost:%s/"):format(chat_port),
+         ("http://localhost:%s/push.html"):format(push_port), SCREENSHOTS }, function(line)
          if line == "please stop" then
             local rest = chat:stop "KILL"
             faults[#faults + 1] = rest ~= "" and "chat said " .. rest or nil
          elseif line == "please start" then
             chat = start("chat", chat_port)
          end
-         output[#output + 1], reported[line] = line, true
-         ok = ok + (line:find "^ok " and 1 or 0)
-      end
-      browser:finish()
+      end)
       end_well(chat, "chat.lua")
       end_well(push, "push.lua")
    end)
 
    lazy_teardown(function()
-      for _, child in pairs { chat, push, browser } do
-         child:stop "KILL"
-      end
-   end)
-
-   for _, name in ipairs(CHECKS) do
-      it(name, function()
-         assert.is_true(reported["ok " .. name], table.concat(output, "\n"))
-      end)
-   end
-
-   it("runs every check that is listed here, and no other", function()
-      assert.equal(#CHECKS, ok)
-      assert.equal("done", output[#output])
+      for _, child in pairs { chat, push } do child:stop "KILL" end
+      pages:stop()
    end)
 
    it("leaves servers that have nothing to complain about and end at Ctrl-C", function()

@@ -3,6 +3,7 @@
 
 local weft = require "weft"
 local server = require "spec.helper_server"
+local slow_ones = require "spec.helper_slow"
 local raw = require "spec.raw"
 
 local run, eventually = raw.run, raw.eventually
@@ -50,43 +51,14 @@ local function slow(path, changes)
    return c
 end
 
-local pad = ("."):rep(20000)
-local function message(i) return ("%d %s"):format(i, pad) end
-local function number(text) return tonumber(text:match "^%d+") end
+local pad, message, number = slow_ones.pad, slow_ones.message, slow_ones.number
+local fill, gap_of = slow_ones.fill, slow_ones.gap_of
 
--- Publishes i, i + 1, ... until its subscriber is over its marks; the last number.
-local function fill(app, i, topic, opts)
-   local dropped = app:stats().dropped
-   repeat
-      i = i + 1
-      app:publish(topic or "t.1", message(i), opts and opts(i))
-      weft.sleep(0) -- a turn each, as a feed has
-      assert(i < 5000, "nothing is ever dropped")
-   until app:stats().dropped > dropped + 20
-   return i
-end
-
--- Reads to message `last`: the numbers, and the notices by their place.
 local function drain(c, last)
-   local list, notices = {}, {}
-   repeat
-      local f = assert(c:read())
-      if f.payload:find "^{" then notices[#list + 1] = f.payload
-      else list[#list + 1] = number(f.payload) end
-   until list[#list] == last
-   return list, notices
-end
-
-local function check_gap(list, gap_ends, first)
-   local gaps = 0
-   for i = 1, #list do
-      local before = i == 1 and (first or 1) - 1 or list[i - 1]
-      if list[i] ~= before + 1 then
-         gaps = gaps + 1
-         assert.equal(gap_ends, list[i])
-      end
-   end
-   assert.equal(1, gaps)
+   return slow_ones.drain(function()
+      local text = assert(c:read()).payload
+      return text, text:find "^{" ~= nil
+   end, last)
 end
 
 describe("a slow subscriber", function()
@@ -103,7 +75,7 @@ describe("a slow subscriber", function()
          assert.same({ "t.*", 1, stats.dropped }, { app:topics()() })
          local list, notices = drain(c, last)
          assert.equal(last - stats.dropped, #list)
-         check_gap(list, last - 4)
+         assert.equal(last - 4, gap_of(list, 1))
          assert.same({}, notices)
          stats = app:stats()
          assert.same({ 0, 0, #list }, { stats.pending, stats.pending_bytes, stats.delivered })
@@ -147,6 +119,23 @@ describe("a slow subscriber", function()
       end, 40)
    end)
 
+   it("under latest has any number of keys", function()
+      run(function()
+         local app, path = serve()
+         local keys = rounds(1000, 200)
+         app:topic("t.*", { policy = "latest", max_pending = MIB })
+         local c = slow(path)
+         local last = fill(app, 0, "t.1", function() return { key = "first" } end)
+         for _ = 1, 2 do -- all of the second time replace those of the first
+            for i = 1, keys do app:publish("t.2", tostring(last + i), { key = "k" .. i }) end
+            assert.equal(1 + keys, app:stats().pending)
+         end
+         local list = drain(c, last + keys)
+         for i = 1, keys do assert.equal(last + i, list[#list - keys + i]) end
+         assert.equal(0, app:stats().pending)
+      end, 40)
+   end)
+
    it("under disconnect is closed with 1013 at the marks of the topic", function()
       run(function()
          local app, path, ends = serve()
@@ -185,7 +174,7 @@ describe("a slow subscriber", function()
             local missed = app:stats().dropped - seen
             seen = app:stats().dropped
             local list, notices = drain(c, last)
-            check_gap(list, last - 3, first)
+            assert.equal(last - 3, gap_of(list, first))
             local at, text = next(notices)
             assert.is_nil(next(notices, at))
             assert.equal(last - 3, list[at])

@@ -6,13 +6,15 @@ local weft = require "weft"
 local helper = require "spec.helper_weft1"
 local raw = require "spec.raw"
 local server = require "spec.helper_server"
+local slow = require "spec.helper_slow"
 
 local run, eventually, rounds = raw.run, raw.eventually, raw.rounds
 
 local MIB = 1 << 20
-local pad = ("."):rep(20000)
-local function message(i) return ("%d %s"):format(i, pad) end
-local function number(text) return tonumber(text:match "^%d+") end
+local message, number, gap_of = slow.message, slow.number, slow.gap_of
+local fill = slow.fill
+
+local function drain(c, last) return slow.drain(c.next, last) end
 
 -- Events come over a unix socket, whose buffers the kernel does not let grow to megabytes.
 local function serve(rules, opts)
@@ -51,40 +53,6 @@ function open.session(_, path, port)
       if object.type == "message" then return object.data end
       return text, object.type
    end }
-end
-
--- Publishes i, i + 1, ... until its subscriber is over its marks; the last number.
-local function fill(app, i, opts)
-   local dropped = app:stats().dropped
-   repeat
-      i = i + 1
-      app:publish("t.1", message(i), opts and opts(i))
-      weft.sleep(0)
-      assert(i < 5000, "nothing is ever dropped")
-   until app:stats().dropped > dropped + 20
-   return i
-end
-
--- Reads to message `last`: the numbers, and the notices by their place.
-local function drain(c, last)
-   local list, notices = {}, {}
-   repeat
-      local text, missed = c.next()
-      if missed then notices[#list + 1] = text else list[#list + 1] = number(text) end
-   until list[#list] == last
-   return list, notices
-end
-
-local function gap_of(list, first)
-   local gap
-   for i = 1, #list do
-      local before = i == 1 and first - 1 or list[i - 1]
-      if list[i] ~= before + 1 then
-         assert(not gap, "there are two gaps")
-         gap = list[i]
-      end
-   end
-   return gap
 end
 
 for kind, connect in pairs(open) do
@@ -144,7 +112,7 @@ for kind, connect in pairs(open) do
          run(function()
             local app, path, port = serve { policy = "latest", max_pending = MIB }
             local c = connect(app, path, port)
-            local last = fill(app, 0, function(i) return { key = "k" .. i % 3 } end)
+            local last = fill(app, 0, "t.1", function(i) return { key = "k" .. i % 3 } end)
             app:publish("t.1", message(last + 1)) -- no key is one, too
             assert.equal(4, app:stats().pending)
             local list = drain(c, last + 1)

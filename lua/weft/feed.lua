@@ -5,6 +5,7 @@ local core = require "weft.core"
 local json = require "weft.json"
 local response = require "weft.response"
 local topics = require "weft.topics"
+local weft1 = require "weft.weft1"
 local watch = require "weft.watch"
 
 local feed = {}
@@ -92,8 +93,7 @@ end
 local function send_missed(app, stream, topic, info)
    local rules = info.missed and topics.options_of(app, info.topic)
    if not rules or not rules.notice then return true end
-   local text = json.encode { type = "missed", topic = topic, count = info.missed }
-   return stream:send(text, { event = "missed" })
+   return stream:send(weft1.missed_notice(topic, info.missed), { event = "missed" })
 end
 
 -- The id tells a client that has seen no message yet where to go on from.

@@ -101,7 +101,7 @@ for (const argument of ways) {
     expect(extensions === expected, `in the page: ${extensions}`);
   });
 
-  await check(`${path}: messages of all sizes come back, compressed both ways`, async () => {
+  await check(`${path}: messages of all sizes come back, both ways as agreed`, async () => {
     for (const [kind, size] of SIZES) {
       const { same, bytes } = await exchange(kind, size);
       expect(same, `${kind} of ${size} came back changed`);

@@ -483,10 +483,10 @@ static wf_event take_frame(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
  * is known how it is taken. */
 static bool is_due(const wf_session *s)
 {
-    bool known = s->take <= WF_TAKE_WAIT;
-    if (s->held && !known)
-        known = s->in_frame ? wf_session_outgrows(s) : s->header_len > 0;
-    return (s->held && known) || (s->in_frame && (s->left == 0 || s->more));
+    if (s->in_frame && (s->left == 0 || s->more))
+        return true;
+    return s->held && (s->take <= WF_TAKE_WAIT ||
+                       (s->in_frame ? wf_session_outgrows(s) : s->header_len > 0));
 }
 
 wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m)

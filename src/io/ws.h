@@ -55,8 +55,8 @@ typedef struct wf_ws {
     wf_session session;
     wf_inbox *inbox; /* NULL: empty */
     wf_rate *rate;   /* NULL: no limit */
-    wf_waiter *reader, *closer,
-        *pinger; /* closer: while in a hub, waits for leaving it */
+    wf_waiter *reader, *pinger;
+    wf_waiter *closer; /* while it is in a hub: waits for leaving it */
     /* heartbeat */
     double received;  /* when bytes last came */
     double ping_sent; /* the last ping, for its latency; 0: it was answered */
