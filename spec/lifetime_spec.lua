@@ -178,6 +178,65 @@ describe("a handle that is collected", function()
    end)
 end)
 
+describe("a message that was handled", function()
+   it("is not kept by the loop that waits for the next one", function()
+      run(function()
+         local big, ends = ("m"):rep(512 * 1024), 6
+         local _, connect = serve { ["/"] = echo }
+         local connected = {}
+         for i = 1, ends do connected[i] = connect() end
+         local answers = weft.channel(ends)
+         collect()
+         local before = collectgarbage "count"
+         for _, ws in ipairs(connected) do
+            weft.spawn(function()
+               for message in ws:messages() do answers:send(#message) end
+            end)
+            ws:send(big, "binary")
+         end
+         for _ = 1, ends do assert.equal(#big, answers:receive(10)) end
+         weft.sleep(0)
+         collect()
+         -- both ends of each wait in messages(): 12 messages would be 6,144 KiB
+         assert.is_true(collectgarbage "count" - before < 1024)
+         for _, ws in ipairs(connected) do ws:close() end
+      end)
+   end)
+
+   it("stays in the variables of a script that calls the iterator itself", function()
+      run(function()
+         local big = ("m"):rep(4096)
+         local _, connect = serve { ["/"] = echo }
+         local ws = connect()
+         local next_message, state = ws:messages()
+         ws:send(big)
+         local last = next_message(state)
+         weft.spawn(function() ws:send "small" end)
+         assert.equal("small", (next_message(state, last)))
+         assert.is_true(last == big)
+         ws:close()
+      end)
+   end)
+
+   it("stays what it was in a function of the loop's body", function()
+      run(function()
+         local big = ("m"):rep(4096)
+         local _, connect = serve { ["/"] = echo }
+         local ws = connect()
+         local seen = {}
+         ws:send(big)
+         weft.spawn(function() weft.sleep(0) ws:send "small" end)
+         for message in ws:messages() do
+            seen[#seen + 1] = function() return message end
+            if #seen == 2 then break end
+         end
+         assert.is_true(seen[1]() == big)
+         assert.equal("small", seen[2]())
+         ws:close()
+      end)
+   end)
+end)
+
 describe("a <close> variable", function()
    it("of every class closes its handle at the end of the block", function()
       run(function()

@@ -24,6 +24,13 @@ static inline int wf_close_thread(lua_State *co, lua_State *from)
 #endif
 }
 
+/* Where a generic for keeps its control variable: so far behind its iterator. */
+#if LUA_VERSION_NUM == 504
+#define WF_FOR_CONTROL 2
+#else
+#define WF_FOR_CONTROL 3
+#endif
+
 #define WF_GC_SHARE_MAX 900 /* percent: what 5.4 has room for, less than a thousand */
 
 /* Collects by generations: the nursery and the growth until all is collected, both in

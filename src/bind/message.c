@@ -12,11 +12,10 @@
  */
 #define KNOWN_MIN 1024
 
-/* [-0, +0, m] */
-static void remember_text(lua_State *L, wf_state *st)
+/* The last long text: at index -1, or false for none. [-1, +0, m] */
+static void set_known(lua_State *L, wf_state *st)
 {
     st->text = lua_tostring(L, -1);
-    lua_pushvalue(L, -1);
     lua_rawseti(L, LUA_REGISTRYINDEX, st->text_ref);
 }
 
@@ -27,12 +26,24 @@ static bool is_utf8(lua_State *L, const wf_message *m)
     return wf_utf8_valid(m->data, m->len);
 }
 
+/* The known text goes first: one that a collection sees twice counts as old. */
+static void push_long_text(lua_State *L, const wf_message *m)
+{
+    wf_state *st = wf_state_of(L);
+    lua_pushboolean(L, false);
+    set_known(L, st);
+    lua_pushlstring(L, (const char *)m->data, m->len);
+    lua_pushvalue(L, -1);
+    set_known(L, st);
+}
+
 void wf_message_push(lua_State *L, const wf_message *m)
 {
     bool text = m->kind == WF_OP_TEXT;
-    lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
     if (text && m->len >= KNOWN_MIN)
-        remember_text(L, wf_state_of(L));
+        push_long_text(L, m);
+    else
+        lua_pushlstring(L, m->len ? (const char *)m->data : "", m->len);
     lua_pushvalue(L, lua_upvalueindex(text ? WF_MESSAGE_UP_TEXT : WF_MESSAGE_UP_BINARY));
 }
 

@@ -9,6 +9,8 @@
 
 #include "bind/message.h"
 
+#define WORTH_FORGETTING 1024 /* bytes: a message that must not stay while one waits */
+
 enum {
     UP_METHODS = 3,                    /* of __index */
     UP_NEXT = WF_MESSAGE_UP_BINARY + 1 /* of messages(): its iterator */
@@ -56,6 +58,44 @@ static int fail_second_reader(lua_State *L, lua_KContext iterator)
                    "over chunks() is not over");
 }
 
+static int next_message(lua_State *L);
+
+/* Whether the caller's variables from n on are those of a loop over messages() of the
+ * connection at index 1. [-0, +0, -] */
+static bool is_loop(lua_State *L, const lua_Debug *caller, int n, const char *name)
+{
+    bool ours = lua_tocfunction(L, -1) == next_message &&
+                strcmp(name, "(for state)") == 0 && lua_getlocal(L, caller, n + 1);
+    if (!ours)
+        return false;
+    ours = lua_rawequal(L, -1, 1);
+    lua_pop(L, 1);
+    return ours;
+}
+
+/*
+ * A generic for keeps the last message as its control variable. A connection would so
+ * hold it for as long as its peer is silent, and the collector would find it old: those
+ * only a collection of everything frees. Nothing reads it, so take it away.
+ * [-0, +0, -]
+ */
+static void forget_last(lua_State *L)
+{
+    lua_Debug caller;
+    const char *name;
+    bool found = !lua_getstack(L, 1, &caller);
+    lua_settop(L, 1);
+    for (int n = 1; !found && (name = lua_getlocal(L, &caller, n)); n++) {
+        found = is_loop(L, &caller, n, name);
+        lua_pop(L, 1);
+        if (!found)
+            continue;
+        lua_pushnil(L);
+        if (!lua_setlocal(L, &caller, n + WF_FOR_CONTROL))
+            lua_pop(L, 1);
+    }
+}
+
 static int receive_k(lua_State *L, int status, lua_KContext iterator);
 
 /* iterator: 1 in messages(), which ends where receive tells why. [-0, +1|2|3, raises] */
@@ -74,6 +114,8 @@ static int receive_step(lua_State *L, lua_KContext iterator, bool first)
     if (e == WF_BUSY) {
         if (first && ws->reader)
             return fail_second_reader(L, iterator);
+        if (iterator && lua_rawlen(L, 2) >= WORTH_FORGETTING)
+            forget_last(L);
         if (first)
             wf_wait_begin(L, iterator ? INFINITY : wf_opt_timeout(L, 2));
         return wf_wait(L, &ws->reader, receive_k, iterator);
