@@ -70,12 +70,14 @@ local function open_transport(parts, secure, opts)
    return dialer.connect(url.endpoint(parts, via), parts.secure and secure, opts)
 end
 
--- Once the stream has become a ws it is closed for us, and nothing happens to it here;
--- else it ends, also where the task is cancelled.
+-- A stream that has become a ws is kept; else it ends, also where the task is cancelled.
 local function open(parts, fields, opts)
-   local stream <close>, message, code = open_transport(parts, fields.secure, opts)
+   local stream, message, code = open_transport(parts, fields.secure, opts)
    if not stream then return nil, message, code end
-   return shake_hands(stream, parts, fields, opts)
+   local guard <close> = dialer.guard(stream)
+   local ws, why, kind, answer = shake_hands(stream, parts, fields, opts)
+   if ws then guard.stream = nil end
+   return ws, why, kind, answer
 end
 
 -- Where the answer leads, and how that looks; or nil and why nobody goes there.

@@ -473,8 +473,10 @@ end
 
 -- Counts last: when memory is out on the way, nothing was counted.
 local function start_serving(app, stream, record, context, preface)
-   local worker = table.remove(app.resting)
+   local resting = app.resting
+   local worker = resting[#resting]
    if worker then
+      resting[#resting] = nil
       worker.stream, worker.record, worker.tls, worker.busy = stream, record, context, true
       worker.preface = preface
       core.unpark(worker.token)
@@ -520,9 +522,10 @@ end
 local function receive_peer(app, stream, context, preface)
    local record, status, option = admit(app, stream, preface)
    if record == false then return refuse_peer(app, stream, status, option, context) end
+   if not record then return start_serving(app, stream, record, context, preface) end
    local ok, err = pcall(start_serving, app, stream, record, context, preface)
    if ok then return end
-   if record then release(record) end
+   release(record)
    error(err, 0)
 end
 

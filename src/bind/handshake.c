@@ -5,7 +5,6 @@
  */
 #include "core/handshake.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "bind/websocket.h"
@@ -117,29 +116,43 @@ static int l_ws_check(lua_State *L)
 
 /* -- becoming a websocket -------------------------------------------------------- */
 
-/* The stream becomes a websocket: the request is argument 2, the protocol that one.
- * [-0, +1|3, m] */
+/* The stream, argument 1, becomes a websocket, and its handle that one's: the request is
+ * argument 2, the protocol that one. [-0, +1|3, m] */
 static int push_websocket(lua_State *L, wf_stream *s, wf_hub *hub, int protocol,
                           const wf_extension *agreed, bool client)
 {
-    bool named = lua_toboolean(L, protocol);
-    int uservalues = named ? WF_WEBSOCKET_UV_PROTOCOL : WF_WEBSOCKET_UV_REQUEST;
-    wf_ws_options *options = wf_ws_options_arg(L, 3);
-    wf_handle *h = wf_handle_new(L, WF_CLASS_WEBSOCKET, uservalues);
-    lua_pushvalue(L, 2);
-    lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_REQUEST);
-    lua_pushvalue(L, protocol);
-    lua_setiuservalue(L, -2, WF_WEBSOCKET_UV_PROTOCOL);
-    wf_ws *ws = wf_ws_new(s, client, options, hub);
+    wf_handle *h = lua_touserdata(L, 1);
+    wf_ws *ws = wf_ws_new(s, client, wf_ws_options_arg(L, 3), hub);
     if (!ws)
         return wf_fail(L, WF_NOMEM, NULL);
-    wf_handle_fill(h, &ws->object);
     if (agreed->deflate && !wf_ws_compress(ws, agreed)) {
         wf_ws_close(ws, WF_CLOSE_INTERNAL, NULL, 0);
         return wf_fail(L, WF_NOMEM, NULL);
     }
+    wf_handle_become(L, WF_CLASS_WEBSOCKET);
+    wf_handle_fill(h, &ws->object);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
+    if (lua_toboolean(L, protocol)) {
+        lua_pushvalue(L, protocol);
+        lua_setiuservalue(L, 1, WF_WEBSOCKET_UV_PROTOCOL);
+    }
     wf_ws_begin(ws);
+    lua_pushvalue(L, 1);
     return 1;
+}
+
+static bool queue_status(wf_stream *s, wf_span key, const char *p)
+{
+    static const char lines[] =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Accept: ";
+    enum { BEFORE = sizeof lines - 1 };
+    char answer[BEFORE + WF_ACCEPT_LEN + 2];
+    memcpy(answer, lines, BEFORE);
+    wf_handshake_accept(p + key.at, key.len, wf_sha1, answer + BEFORE);
+    memcpy(answer + BEFORE + WF_ACCEPT_LEN, "\r\n", 2);
+    return wf_stream_write(s, answer, sizeof answer) == WF_OK;
 }
 
 /* The answer to the request, argument 2. [-0, +0, raises] */
@@ -152,14 +165,7 @@ static bool queue_101(lua_State *L, wf_stream *s, wf_extension *agreed)
     int field = wf_head_find(&head, p, "sec-websocket-key", 0);
     if (field < 0)
         luaL_error(L, "ws_accept: judge the request first");
-    wf_span key = head.fields[field].value;
-    char accept[29], answer[160];
-    wf_handshake_accept(p + key.at, key.len, wf_sha1, accept);
-    int n = snprintf(answer, sizeof answer,
-                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
-                     accept);
-    bool ok = wf_stream_write(s, answer, (size_t)n) == WF_OK;
+    bool ok = queue_status(s, head.fields[field].value, p);
     if (protocol) {
         lua_pushfstring(L, "Sec-WebSocket-Protocol: %s\r\n", protocol);
         ok = ok && wf_stream_write(s, lua_tostring(L, -1), lua_rawlen(L, -1)) == WF_OK;

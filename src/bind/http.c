@@ -265,9 +265,7 @@ static int request_index(lua_State *L)
         const char *key = lua_tostring(L, 2);
         if (push_own(L, r, key))
             return 1;
-        wf_class_field(L, "__methods");
-        lua_pushvalue(L, 2);
-        if (lua_rawget(L, -2) != LUA_TNIL)
+        if (wf_class_method(L))
             return 1;
         if (strcmp(key, "headers") == 0) {
             push_extra(L);
@@ -393,7 +391,6 @@ static int l_read_head(lua_State *L)
     if (!s)
         return 3;
     bool response = luaL_checkoption(L, 2, "request", kinds);
-    check_limits(L);
     wf_opt_timeout(L, 6);
     wf_opt_timeout(L, 7);
     if (s->reader)

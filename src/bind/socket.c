@@ -76,7 +76,7 @@ static int to_string(lua_State *L)
 {
     wf_handle *h = wf_handle_check(L);
     wf_sockaddr a;
-    wf_class_field(L, "__name");
+    luaL_getmetafield(L, 1, "__name");
     const char *name = lua_tostring(L, -1);
     bool peer = h->object && h->object->class == &wf_stream_class;
     if (!wf_socket_name(wf_socket_fd(h->object), peer ? getpeername : getsockname, &a)) {

@@ -97,14 +97,6 @@ void wf_class_push_tag(lua_State *L, wf_class_id id)
     lua_pushlightuserdata(L, (void *)(uintptr_t)&wf_class_tags[id]);
 }
 
-/* Into the table on the top. [-0, +0, m] */
-static void set_methods(lua_State *L, int module, wf_class_id id, const luaL_Reg *list)
-{
-    lua_getfield(L, module, "state");
-    wf_class_push_tag(L, id);
-    luaL_setfuncs(L, list, 2);
-}
-
 static const char *const class_names[WF_CLASS_COUNT] = {
     [WF_CLASS_TCP] = "tcp",
     [WF_CLASS_LISTENER] = "listener",
@@ -143,15 +135,18 @@ void wf_class_new(lua_State *L, int module, wf_class_id id, const luaL_Reg *meta
     push_metatable(L, module, id);
     int metatable = lua_gettop(L);
     lua_newtable(L);
-    set_methods(L, module, id, methods);
     lua_getfield(L, module, "methods");
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, class_names[id]);
     lua_pop(L, 1);
+    wf_class_add(L, module, id, methods, 0);
     lua_pushvalue(L, -1);
-    lua_setfield(L, metatable, "__methods"); /* for an __index that is a function */
     lua_setfield(L, metatable, "__index");
-    set_methods(L, module, id, meta); /* may replace __index */
+    lua_getfield(L, module, "state");
+    lua_insert(L, -2);
+    wf_class_push_tag(L, id);
+    lua_insert(L, -2);
+    luaL_setfuncs(L, meta, WF_UP_METHODS); /* may replace __index */
     lua_pop(L, 1);
 }
 
@@ -182,15 +177,6 @@ void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues)
     return p;
 }
 
-void wf_class_field(lua_State *L, const char *name)
-{
-    const char *tag = lua_touserdata(L, lua_upvalueindex(2));
-    const wf_state *st = wf_state_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->metatables[tag - wf_class_tags]);
-    lua_getfield(L, -1, name);
-    lua_remove(L, -2);
-}
-
 void *wf_class_test(lua_State *L, int arg, wf_class_id id)
 {
     const void **p = lua_touserdata(L, arg);
@@ -198,14 +184,19 @@ void *wf_class_test(lua_State *L, int arg, wf_class_id id)
     return ours ? p : NULL;
 }
 
+/* Argument arg is not of the class with that tag. [raises] */
+static void raise_type(lua_State *L, int arg, const char *tag)
+{
+    char name[32] = "weft.";
+    strcat(name, class_names[tag - wf_class_tags]);
+    luaL_typeerror(L, arg, name);
+}
+
 void *wf_class_check(lua_State *L, int arg, wf_class_id id)
 {
     void *p = wf_class_test(L, arg, id);
-    if (WF_UNLIKELY(!p)) {
-        char name[32] = "weft.";
-        strcat(name, class_names[id]);
-        luaL_typeerror(L, arg, name);
-    }
+    if (WF_UNLIKELY(!p))
+        raise_type(L, arg, &wf_class_tags[id]);
     return p;
 }
 
@@ -234,10 +225,7 @@ wf_handle *wf_handle_check(lua_State *L)
     wf_handle *h = wf_handle_tagged(L, lua_touserdata(L, lua_upvalueindex(2)));
     if (WF_LIKELY(h))
         return h;
-    wf_class_field(L, "__name");
-    const char *name = lua_tostring(L, -1); /* the metatable keeps it */
-    lua_pop(L, 1);                          /* it must not look like a missing argument */
-    luaL_typeerror(L, 1, name);
+    raise_type(L, 1, (const char *)lua_touserdata(L, lua_upvalueindex(2)));
     return NULL;
 }
 

@@ -3,7 +3,8 @@
  * Everything in src/bind includes this; only src/bind includes lua.h.
  *
  * Every function of the module is a closure: upvalue 1 is the wf_state, upvalue 2
- * (of methods) the tag of the class that argument 1 must have.
+ * (of methods and metamethods) the tag of the class that argument 1 must have, upvalue 3
+ * (of metamethods) the table of the class's methods.
  */
 #ifndef WF_BIND_STATE_H
 #define WF_BIND_STATE_H
@@ -14,6 +15,8 @@
 WF_HIDDEN_BEGIN
 
 struct wf_task;
+
+enum { WF_UP_METHODS = 3 };
 
 typedef enum wf_class_id {
     WF_CLASS_TCP,
@@ -96,8 +99,12 @@ void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions);
 void *wf_class_push(lua_State *L, wf_class_id id, size_t size, int uservalues);
 /* The tag, for upvalue 2 of closures that are made by hand. [-0, +1, -] */
 void wf_class_push_tag(lua_State *L, wf_class_id id);
-/* A field of the metatable of the function's class. [-0, +1, m] */
-void wf_class_field(lua_State *L, const char *name);
+/* In __index: the method that argument 2 names, or nil and false. [-0, +1, -] */
+static inline bool wf_class_method(lua_State *L)
+{
+    lua_pushvalue(L, 2);
+    return lua_rawget(L, lua_upvalueindex(WF_UP_METHODS)) != LUA_TNIL;
+}
 /* Argument arg as a userdata of the class. [-0, +0, raises] */
 void *wf_class_check(lua_State *L, int arg, wf_class_id id);
 /* The same, or NULL. [-0, +0, -] */

@@ -13,7 +13,7 @@
 
 int wf_stream_push(lua_State *L, int fd, const wf_peer *peer)
 {
-    wf_handle *h = wf_handle_new(L, WF_CLASS_STREAM, 0);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_STREAM, WF_SOCKET_UVS);
     wf_stream *s = wf_stream_new(wf_state_loop(L), fd);
     if (!s) {
         close(fd);

@@ -170,9 +170,7 @@ static int task_index(lua_State *L)
         lua_pushstring(L, status_name(t));
         return 1;
     }
-    wf_class_field(L, "__methods");
-    lua_pushvalue(L, 2);
-    lua_rawget(L, -2);
+    wf_class_method(L);
     return 1;
 }
 

@@ -17,7 +17,7 @@
 static int l_tcp(lua_State *L)
 {
     wf_loop *loop = wf_state_loop(L);
-    wf_handle *h = wf_handle_new(L, WF_CLASS_TCP, 0);
+    wf_handle *h = wf_handle_new(L, WF_CLASS_TCP, WF_SOCKET_UVS);
     wf_stream *s = wf_stream_new(loop, -1);
     if (!s)
         return wf_raise_nomem(L);

@@ -11,10 +11,7 @@
 
 #define WORTH_FORGETTING 1024 /* bytes: a message that must not stay while one waits */
 
-enum {
-    UP_METHODS = 3,                    /* of __index */
-    UP_NEXT = WF_MESSAGE_UP_BINARY + 1 /* of messages(): its iterator */
-};
+enum { UP_NEXT = WF_MESSAGE_UP_BINARY + 1 }; /* of messages(): its iterator */
 
 /* -- receiving ------------------------------------------------------------------- */
 
@@ -416,8 +413,7 @@ static void push_own(lua_State *L, const char *key)
 
 static int ws_index(lua_State *L)
 {
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(UP_METHODS)) != LUA_TNIL)
+    if (WF_LIKELY(wf_class_method(L)))
         return 1;
     wf_handle_check(L);
     push_own(L, lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "");
@@ -451,11 +447,8 @@ static int ws_tostring(lua_State *L)
 }
 
 static const luaL_Reg meta[] = {
-    { "__newindex", ws_newindex },
-    { "__gc", wf_handle_close },
-    { "__close", ws_leave },
-    { "__tostring", ws_tostring },
-    { NULL, NULL },
+    { "__index", ws_index }, { "__newindex", ws_newindex }, { "__gc", wf_handle_close },
+    { "__close", ws_leave }, { "__tostring", ws_tostring }, { NULL, NULL },
 };
 
 static const luaL_Reg methods[] = {
@@ -483,21 +476,8 @@ static void add_receiving(lua_State *L, int module)
     wf_class_add(L, module, WF_CLASS_WEBSOCKET, receiving_methods, 3);
 }
 
-/* __index with the methods as a third upvalue: one look-up per call. [-0, +0, m] */
-static void set_index(lua_State *L, int module)
-{
-    luaL_getmetatable(L, "weft.websocket");
-    lua_getfield(L, module, "state");
-    wf_class_push_tag(L, WF_CLASS_WEBSOCKET);
-    lua_getfield(L, -3, "__methods");
-    lua_pushcclosure(L, ws_index, UP_METHODS);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
 void wf_open_websocket(lua_State *L, int module)
 {
     wf_class_new(L, module, WF_CLASS_WEBSOCKET, meta, methods);
     add_receiving(L, module);
-    set_index(L, module);
 }

@@ -10,12 +10,16 @@
 /* RFC 6455 1.3 */
 static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-enum { KEY_LEN = 24, ACCEPT_LEN = 28, MAX_KEY = 64 };
+enum { KEY_LEN = 24, MAX_KEY = 64 };
 
 /* ---- base64 (RFC 4648 4) ----------------------------------------------- */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static const uint8_t digits[256] = {
+    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['+'] = 1, ['/'] = 1,
+};
 
 /* n bytes, padded and NUL-terminated. */
 static void base64(const uint8_t *bytes, size_t n, char *out)
@@ -41,7 +45,7 @@ static bool is_key(const char *p, size_t n)
     if (n != KEY_LEN || p[22] != '=' || p[23] != '=')
         return false;
     for (size_t i = 0; i < 22; i++)
-        if (memchr(alphabet, p[i], 64) == NULL)
+        if (!digits[(uint8_t)p[i]])
             return false;
     return memchr("AQgw", p[21], 4) != NULL;
 }
@@ -53,7 +57,7 @@ void wf_handshake_key(const uint8_t random[16], char key[25])
 
 /* RFC 6455 4.2.2 5.4: base64 of the SHA-1 of the key and the GUID */
 void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1,
-                         char accept[29])
+                         char accept[WF_ACCEPT_LEN + 1])
 {
     char text[MAX_KEY + sizeof guid - 1];
     uint8_t digest[20];
@@ -280,12 +284,12 @@ static const char *check_accept(const wf_head *head, const char *p, const char *
 {
     wf_span given;
     bool twice;
-    char accept[ACCEPT_LEN + 1];
+    char accept[WF_ACCEPT_LEN + 1];
     if (!only(head, p, "sec-websocket-accept", &given, &twice))
         return twice ? "the answer has more than one Sec-WebSocket-Accept field"
                      : "the answer has no Sec-WebSocket-Accept field";
     wf_handshake_accept(key, strlen(key), sha1, accept);
-    if (given.len != ACCEPT_LEN || memcmp(p + given.at, accept, ACCEPT_LEN) != 0)
+    if (given.len != WF_ACCEPT_LEN || memcmp(p + given.at, accept, WF_ACCEPT_LEN) != 0)
         return "the answer's Sec-WebSocket-Accept does not belong to the key";
     return NULL;
 }

@@ -21,10 +21,12 @@ WF_HIDDEN_BEGIN
 int wf_handshake_judge(const wf_head *head, const char *p, bool *bad_version,
                        const char **why);
 
+enum { WF_ACCEPT_LEN = 28 };
+
 /* The Sec-WebSocket-Accept for a key of key_len bytes (24 for every key that
  * was judged valid; of a longer one only 64 count), NUL-terminated. */
 void wf_handshake_accept(const char *key, size_t key_len, wf_sha1_fn sha1,
-                         char accept[29]);
+                         char accept[WF_ACCEPT_LEN + 1]);
 
 /*
  * Judges the server's answer (RFC 6455 4.1): status 101, Upgrade, Connection,

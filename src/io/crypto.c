@@ -18,10 +18,12 @@ bool wf_random(void *bytes, size_t n)
     return RAND_bytes(bytes, (int)n) == 1;
 }
 
-/* Fetched once, for SHA1() looks for it each time. The last loop gives it back: weft may
- * be unloaded and loaded again. */
+/* Fetched once, for SHA1() looks for it each time; and one context, which whoever needs
+ * it takes away meanwhile. The last loop gives them back: weft may be unloaded and loaded
+ * again. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(EVP_MD *) sha1;
+static _Atomic(EVP_MD_CTX *) spare;
 static unsigned users;
 
 void wf_crypto_begin(void)
@@ -34,8 +36,10 @@ void wf_crypto_begin(void)
 void wf_crypto_end(void)
 {
     pthread_mutex_lock(&lock);
-    if (--users == 0)
+    if (--users == 0) {
+        EVP_MD_CTX_free(atomic_exchange(&spare, NULL));
         EVP_MD_free(atomic_exchange(&sha1, NULL));
+    }
     pthread_mutex_unlock(&lock);
 }
 
@@ -53,8 +57,14 @@ void wf_sha1(const void *bytes, size_t n, uint8_t digest[20])
     EVP_MD *md = atomic_load(&sha1);
     if (!md)
         md = fetch_sha1();
-    if (!md || EVP_Digest(bytes, n, digest, NULL, md, NULL) != 1)
+    EVP_MD_CTX *context = atomic_exchange(&spare, NULL);
+    if (!context)
+        context = EVP_MD_CTX_new();
+    if (!md || !context || EVP_DigestInit_ex(context, md, NULL) != 1 ||
+        EVP_DigestUpdate(context, bytes, n) != 1 ||
+        EVP_DigestFinal_ex(context, digest, NULL) != 1)
         SHA1(bytes, n, digest);
+    EVP_MD_CTX_free(atomic_exchange(&spare, context));
 }
 
 bool wf_hmac_sha256(const void *key, size_t nkey, const void *bytes, size_t n,
