@@ -156,6 +156,22 @@ describe("behind", function()
       end)
    end)
 
+   it("haproxy, both versions, before a listener's streams", function()
+      run(function()
+         local listener = server.keep(assert(weft.listen("127.0.0.1:" .. ports.PLAIN)))
+         for _, port in ipairs { ports.PORT, ports.SECOND } do
+            local client = dial(port)
+            client:send "through haproxy\n"
+            local stream = server.keep(listener:accept())
+            local ip, number = stream:receive_proxy(5)
+            assert.equal(CLIENT, ip)
+            assert.equal(select(2, client:getsockname()), number)
+            stream:send(stream:receive "*l" .. ", and back\n")
+            assert.equal("through haproxy, and back", client:receive "*l")
+         end
+      end)
+   end)
+
    it("haproxy, TLS that it ends and begins again, with TLVs that tell of it", function()
       run(function()
          local app = serve("SECURE", { proxy_protocol = { "127.0.0.1" },

@@ -176,6 +176,66 @@ describe("the PROXY protocol", function()
       end)
    end)
 
+   it("of a listener's stream is taken by receive_proxy, cut anywhere", function()
+      run(function()
+         local listener = server.keep(assert(weft.listen "127.0.0.1:0"))
+         local _, port = listener:getsockname()
+         -- What receive_proxy and then receive return when that was sent, in two pieces.
+         local function take(bytes, at)
+            local near = server.keep(assert(weft.dial("127.0.0.1:" .. port)))
+            local far <close> = listener:accept()
+            local task = weft.spawn(function()
+               local ip, number, code = far:receive_proxy(raw.time(5))
+               return ip, number, code, ip and far:receive "*l"
+            end)
+            near:send(bytes:sub(1, at))
+            weft.sleep(0)
+            near:send(bytes:sub(at + 1))
+            near:shutdown "send"
+            return task:join()
+         end
+         for bytes, expected in pairs { [V1] = "192.0.2.7", [TCP4] = "192.0.2.7",
+            [TCP6] = "2001:db8::1" } do
+            for at = 1, #bytes + 5, raw.hostile and 40 or 1 do
+               local ip, number, _, line = take(bytes .. "hello\n", at)
+               assert.equal(expected, ip)
+               assert.equal(5555, number)
+               assert.equal("hello", line)
+            end
+         end
+         assert.equal("127.0.0.1", (take("PROXY UNKNOWN\r\nhello\n", 3)))
+         for bytes, why in pairs { ["GET / HTTP/1.1\r\n\r\n"] = "protocol", PROXY = "closed" } do
+            local ip, message, code = take(bytes, 1)
+            assert.is_nil(ip)
+            assert.equal(why, code, message)
+         end
+      end, 60)
+   end)
+
+   it("of a listener's stream is waited for within its time, and goes before TLS", function()
+      run(function()
+         local listener = server.keep(assert(weft.listen "127.0.0.1:0"))
+         local _, port = listener:getsockname()
+         local near = server.keep(assert(weft.dial("127.0.0.1:" .. port)))
+         local far = server.keep(listener:accept())
+         local ip, message, code = far:receive_proxy(0.01)
+         assert.is_nil(ip)
+         assert.equal("timeout", code, message)
+         far:settimeout(0.01)
+         assert.equal("timeout", (select(3, far:receive_proxy())))
+         near:send(TCP4)
+         assert.same({ "192.0.2.7", 5555 }, { far:receive_proxy(raw.time(5)) })
+         local client = weft.spawn(function()
+            return near:starttls(certificates.client { server_name = "localhost" })
+         end)
+         far:settimeout(nil)
+         assert(far:starttls(certificates.server "good"))
+         assert(client:join())
+         assert(server.blame(function() far:receive_proxy(-1) end):find "0 or more")
+         assert(server.blame(function() far.receive_proxy(listener) end):find "weft.stream")
+      end)
+   end)
+
    it("is what max_connections_per_ip counts by", function()
       run(function()
          local port, app = app_with({ max_connections_per_ip = 2 }, { proxy_protocol = true })

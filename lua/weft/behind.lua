@@ -25,7 +25,7 @@ function behind.take(rule, stream, timeout)
    if rule ~= true and not networks.has(rule, peer) then
       return nil, ("%s may not connect here (proxy_protocol)"):format(peer), "refused"
    end
-   return core.read_preface(stream, timeout)
+   return stream:receive_proxy(timeout)
 end
 
 -- -- X-Forwarded-For and its like -------------------------------------------------------

@@ -885,6 +885,16 @@ function stream:linger() end
 ---@return weft.Code? code "tls", "timeout", "closed"; "busy" when another task receives
 function stream:starttls(opts, role) end
 
+--- Behind a proxy or balancer that speaks the PROXY protocol: waits for its header, version 1 (at
+--- most 107 bytes) or 2 (at most 4096), and takes it off the stream, of which it is the first thing,
+--- before TLS. (`app:listen` does this by its option `proxy_protocol`.) Believe it only of streams that
+--- nobody else can open. After a failure the stream is fit only to be closed.
+---@param timeout? number seconds, default the stream's own
+---@return string? ip whom it names; the proxy itself where it connects on its own account
+---@return integer|string port or the message
+---@return weft.Code? code "protocol" where it is missing or malformed; "timeout", "closed"; "busy" when another task receives
+function stream:receive_proxy(timeout) end
+
 --- What TLS has agreed on.
 ---@return weft.TlsInfo? info nil without TLS, or before its handshake is done
 function stream:tls() end

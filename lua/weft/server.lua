@@ -342,7 +342,7 @@ end
 local function tell_failure(worker, message)
    local hook = worker.tls.on_failure
    if not hook then return end
-   local ok, text = guarded(hook, message, core.peer(worker.stream))
+   local ok, text = guarded(hook, message, (core.peer(worker.stream)))
    if not ok then core.report(text) end
 end
 

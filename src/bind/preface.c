@@ -35,7 +35,18 @@ static bool apply(wf_stream *s, const wf_preface *preface, const char *p)
     return true;
 }
 
-/* Results pushed, or 0: more bytes are needed. [-0, +0|1|3, m] */
+/* Its address ("unix:" for those of this machine, "" for one that is not known), and its
+ * port. [-0, +2, m] */
+static int push_peer(lua_State *L, const wf_peer *peer)
+{
+    char ip[WF_IP_MAX];
+    wf_peer_text(peer, ip);
+    lua_pushstring(L, ip);
+    lua_pushinteger(L, peer->port);
+    return 2;
+}
+
+/* Results pushed, or 0: more bytes are needed. [-0, +0|2|3, m] */
 static int parse(lua_State *L, wf_stream *s)
 {
     wf_preface preface;
@@ -48,8 +59,7 @@ static int parse(lua_State *L, wf_stream *s)
     if (!apply(s, &preface, p))
         return wf_fail(L, WF_PROTOCOL, "a malformed address in the PROXY protocol");
     wf_stream_consume(s, (size_t)n);
-    lua_pushboolean(L, true);
-    return 1;
+    return push_peer(L, &s->peer);
 }
 
 static int read_k(lua_State *L, int status, lua_KContext woken)
@@ -64,13 +74,13 @@ static int read_k(lua_State *L, int status, lua_KContext woken)
     if (wf_stream_at_end(s))
         return wf_fail_stream(L, s, "receive");
     if (!woken)
-        wf_wait_begin(L, wf_opt_timeout(L, 2));
+        wf_wait_begin(L, lua_isnoneornil(L, 2) ? s->timeout : wf_opt_timeout(L, 2));
     return wf_stream_wait_read(L, s, read_k, 1);
 }
 
-/* read_preface(stream, timeout) -> true | nil, message, code: takes the PROXY protocol's
- * header off the front; the peer is then whom it names. */
-static int l_read_preface(lua_State *L)
+/* stream:receive_proxy([timeout]) -> ip, port | nil, message, code: takes the PROXY
+ * protocol's header off the front; the peer is then whom it names. */
+static int stream_receive_proxy(lua_State *L)
 {
     wf_stream *s = wf_stream_arg(L, 1);
     if (!s)
@@ -82,15 +92,11 @@ static int l_read_preface(lua_State *L)
     return read_k(L, LUA_OK, 0);
 }
 
-/* peer(stream) -> its address, "unix:", or "" */
+/* peer(stream) -> its address and port */
 static int l_peer(lua_State *L)
 {
-    char ip[WF_IP_MAX] = "";
     const wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
-    if (s)
-        wf_peer_text(&s->peer, ip);
-    lua_pushstring(L, ip);
-    return 1;
+    return push_peer(L, s ? &s->peer : &(wf_peer){ 0 });
 }
 
 /* set_remote(request, ip or nil, port, secure or nil): what a trusted proxy told of it */
@@ -109,13 +115,18 @@ static int l_set_remote(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    { "read_preface", l_read_preface },
     { "peer", l_peer },
     { "set_remote", l_set_remote },
     { NULL, NULL },
 };
 
+static const luaL_Reg stream_methods[] = {
+    { "receive_proxy", stream_receive_proxy },
+    { NULL, NULL },
+};
+
 void wf_open_preface(lua_State *L, int module)
 {
+    wf_class_add(L, module, WF_CLASS_STREAM, stream_methods, 0);
     wf_set_functions(L, module, functions);
 }

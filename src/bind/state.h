@@ -153,7 +153,7 @@ void wf_open_resolve(lua_State *L, int module);
 void wf_open_reads(lua_State *L, int module);
 void wf_open_coding(lua_State *L, int module);
 void wf_open_http(lua_State *L, int module);
-void wf_open_preface(lua_State *L, int module);
+void wf_open_preface(lua_State *L, int module); /* after stream */
 void wf_open_handshake(lua_State *L, int module);
 void wf_open_ws_options(lua_State *L, int module);
 void wf_open_websocket(lua_State *L, int module);
