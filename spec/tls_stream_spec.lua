@@ -280,6 +280,22 @@ describe("starttls", function()
       end)
    end)
 
+   it("keeps what another task sends meanwhile for TLS, behind what was sent before", function()
+      run(function()
+         local client, accepted = pair()
+         local clear = bytes(8 * 1024 * 1024 + 17)
+         local rear = weft.spawn(function()
+            assert(accepted:send(clear))
+            weft.spawn(function() assert(accepted:send "secret\n") end)
+            return accepted:starttls(showing "good")
+         end)
+         assert.is_true(client:receive(#clear) == clear)
+         assert(client:starttls(trusting(CLIENT)))
+         assert.equal("secret", client:receive "*l")
+         assert(rear:join())
+      end)
+   end)
+
    it("takes no command that was smuggled in before it", function()
       run(function()
          local client, accepted = pair()
@@ -432,6 +448,50 @@ describe("a tls:// listener", function()
          local stream = keep(assert(dial(port)))
          assert.equal("welcome", stream:receive(7))
          stream:shutdown "send"
+      end)
+   end)
+
+   -- Clients that all connect before they begin with TLS; f is called for each stream, in the
+   -- task that accepts. What each client received to its end.
+   local function greet(clients, f)
+      local listener = keep(assert(weft.listen("tls://127.0.0.1:0", { tls = showing "good" })))
+      local _, port = listener:getsockname()
+      weft.spawn(function()
+         for stream in listener:each() do f(stream) end
+      end)
+      local streams, heard = {}, {}
+      for i = 1, clients do streams[i] = keep(assert(weft.dial("127.0.0.1:" .. port))) end
+      for i, stream in ipairs(streams) do
+         assert(stream:starttls(trusting(CLIENT)))
+         heard[i] = { stream:receive "*a" }
+      end
+      return heard
+   end
+
+   it("sends nothing in the clear, however early it was sent, and to however many", function()
+      run(function()
+         local kept = {}
+         for _, heard in ipairs(greet(12, function(stream)
+            assert(stream:send "welcome")
+            kept[#kept + 1] = weft.spawn(function()
+               assert(stream:send ", and goodbye")
+               stream:shutdown "send"
+               stream:receive "*a"
+            end)
+         end)) do
+            assert.same({ "welcome, and goodbye" }, heard)
+         end
+      end)
+   end)
+
+   it("sends what was sent before its stream was closed, before the handshake", function()
+      run(function()
+         for _, heard in ipairs(greet(6, function(stream)
+            assert(stream:send "welcome and goodbye")
+            stream:close()
+         end)) do
+            assert.same({ "welcome and goodbye" }, heard)
+         end
       end)
    end)
 

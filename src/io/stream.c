@@ -77,6 +77,7 @@ void wf_stream_come_again(wf_stream *s)
 void wf_stream_await_write(wf_stream *s)
 {
     s->blocked = true;
+    s->stalled = false;
     watch_write(s, true);
 }
 
@@ -281,7 +282,7 @@ static void raw_timer(wf_stream *s)
     (void)s;
 }
 
-const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone, NULL };
+const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone, NULL, false };
 
 /* -- output ---------------------------------------------------------------- */
 
@@ -460,8 +461,9 @@ void wf_stream_finish(wf_stream *s, wf_finish how)
     loop->lingering++;
     s->finish = (uint8_t)how;
     s->progress = loop->now;
-    wf_buffer_free(&s->in);
-    if (how == WF_FINISH_CLOSE)
+    if (!s->driver->opens)
+        wf_buffer_free(&s->in);
+    if (how == WF_FINISH_CLOSE && !s->driver->opens)
         wf_stream_watch_read(s, false);
     wf_stream_set_timer(s, WF_FINISH_TIMEOUT);
     wf_stream_touch(s);
@@ -545,7 +547,7 @@ static void pump(wf_object *object)
     uint8_t finish = s->finish;
     /* what has come goes before what is late: look, also where nobody said so */
     bool ready = events & (EV_READ | TIMER_BIT);
-    if (finish == WF_FINISH_NOT)
+    if (finish == WF_FINISH_NOT || s->driver->opens)
         s->driver->readable(s, ready);
     else if (ready && !s->eof)
         discard(s);

@@ -25,6 +25,8 @@ typedef struct wf_driver {
     void (*gone)(wf_stream *s);
     /* Its output has drained to the low mark, and it is hungry. */
     void (*drained)(wf_stream *s);
+    /* It opens the transport, and goes on with that also for a stream that finishes. */
+    bool opens;
 } wf_driver;
 
 /*

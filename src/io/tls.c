@@ -296,15 +296,42 @@ static const void *record_at(const struct iovec *iov, int n, size_t at,
     return gathered;
 }
 
+static long write_one_clear(wf_stream *s, wf_tls *t, const struct iovec *iov)
+{
+    if (!t->below)
+        return wf_socket_transport.write(s, iov, 1);
+    s->transport = &t->below->transport;
+    long k = s->transport->write(s, iov, 1);
+    s->transport = &t->transport;
+    return k;
+}
+
+/* What was queued before this TLS leaves without it; what comes behind waits until it is
+ * open. */
+static long write_clear(wf_stream *s, wf_tls *t, const struct iovec *iov, int n)
+{
+    long taken = 0;
+    for (int i = 0; i < n && t->clear > 0; i++) {
+        struct iovec part = { iov[i].iov_base, WF_MIN(iov[i].iov_len, t->clear) };
+        long k = write_one_clear(s, t, &part);
+        if (k < 0)
+            return k;
+        t->clear -= (size_t)k;
+        taken += k;
+        if ((size_t)k < part.iov_len)
+            return taken;
+    }
+    s->stalled = t->clear == 0;
+    return taken;
+}
+
 static long tls_write(wf_stream *s, const struct iovec *iov, int n)
 {
     wf_tls *t = tls_of(s);
     uint8_t gathered[RECORD];
     size_t taken = 0, total = 0, len, k;
-    if (!t->open) {
-        s->stalled = true;
-        return 0;
-    }
+    if (!t->open)
+        return write_clear(s, t, iov, n);
     prepare(t);
     for (int i = 0; i < n; i++)
         total += iov[i].iov_len;
@@ -371,15 +398,6 @@ static void tls_close(wf_stream *s)
 
 static const wf_transport encrypted = { tls_read, tls_write, tls_end, tls_close };
 
-/* Until it begins: the step takes what is queued to the TLS below. */
-static long queue(wf_stream *s, const struct iovec *iov, int n)
-{
-    (void)s, (void)iov, (void)n;
-    return 0;
-}
-
-static const wf_transport queueing = { tls_read, queue, tls_end, tls_close };
-
 /* -- the handshake ------------------------------------------------------------------ */
 
 static void decided(wf_stream *s)
@@ -401,7 +419,7 @@ static void succeed(wf_stream *s, wf_tls *t)
 static void fail(wf_stream *s, wf_tls *t, unsigned long failure)
 {
     t->failed = true;
-    if (t->alone) {
+    if (t->alone || s->finish != WF_FINISH_NOT) {
         wf_stream_abort(s, t->ssl ? WF_TLS : WF_NOMEM);
         return;
     }
@@ -410,29 +428,12 @@ static void fail(wf_stream *s, wf_tls *t, unsigned long failure)
     decided(s);
 }
 
-/* What was queued before this TLS leaves without it. */
-static void flush_below(wf_stream *s, wf_tls *t)
-{
-    if (!t->below) {
-        wf_stream_flush(s);
-        return;
-    }
-    s->transport = &t->below->transport;
-    wf_stream_flush(s);
-    if (s->fd >= 0) {
-        s->transport = &t->transport;
-        return;
-    }
-    t->below = NULL; /* it went with the descriptor */
-    free_tls(t);
-}
-
-/* What is queued leaves as it is; what was received ahead is TLS. */
+/* What was received ahead is TLS. */
 static bool begin(wf_stream *s, wf_tls *t)
 {
-    if (s->out.bytes > 0)
-        flush_below(s, t);
-    if (s->fd < 0 || s->out.bytes > 0)
+    if (t->clear > 0)
+        wf_stream_flush(s);
+    if (s->fd < 0 || t->clear > 0)
         return false;
     if (!wf_tls_ssl_new(t) || !set_bio(t)) {
         SSL_free(t->ssl);
@@ -442,7 +443,6 @@ static bool begin(wf_stream *s, wf_tls *t)
     }
     t->early = s->in;
     s->in = (wf_buffer){ 0 };
-    t->transport = encrypted;
     return true;
 }
 
@@ -488,7 +488,8 @@ static void handshake_gone(wf_stream *s)
     wf_wake(&s->writer, WF_OK);
 }
 
-static const wf_driver handshake_driver = { step, handshake_timer, handshake_gone, NULL };
+static const wf_driver handshake_driver = { step, handshake_timer, handshake_gone, NULL,
+                                            true };
 
 /* A copy without the root's dot, which no certificate has. */
 static char *copy_name(const char *name)
@@ -509,9 +510,9 @@ enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *na
     }
     if (!t)
         return WF_NOMEM;
-    t->transport = below ? queueing : wf_socket_transport;
-    t->transport.close = tls_close;
+    t->transport = encrypted;
     t->below = below;
+    t->clear = s->out.bytes;
     t->stream = s;
     t->context = wf_tls_context_ref(context);
     s->transport = &t->transport;

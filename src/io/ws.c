@@ -507,7 +507,7 @@ static void timer(wf_stream *s)
         wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
 
-static const wf_driver driver = { readable, timer, stream_gone, wf_pending_feed };
+static const wf_driver driver = { readable, timer, stream_gone, wf_pending_feed, false };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {
