@@ -256,6 +256,40 @@ describe("channel", function()
       end)
    end)
 
+   -- Two tasks that hand a value to and fro until `over` says so; how often.
+   local function to_and_fro(over)
+      local there, back, n = weft.channel(), weft.channel(), 0
+      weft.spawn(function() for v in there:each() do back:send(v) end end)
+      repeat
+         there:send(n)
+         n = back:receive() + 1
+      until over(n)
+      there:close()
+      return n
+   end
+
+   it("passes values on within a turn of the loop, without asking the system for events", function()
+      run(function()
+         local slept
+         weft.spawn(function()
+            weft.sleep(0) -- ends when the loop has asked
+            slept = true
+         end)
+         assert.equal(3, to_and_fro(function(n) return n == 3 end))
+         assert.is_nil(slept)
+      end)
+   end)
+
+   it("keeps nobody waiting, though two tasks wake each other without end", function()
+      run(function()
+         local slept = 0
+         weft.spawn(function()
+            for _ = 1, 5 do weft.sleep(0) slept = slept + 1 end
+         end)
+         assert.is_true(to_and_fro(function(n) return slept == 5 or n == 10000 end) < 10000)
+      end)
+   end)
+
    local bad = {
       { function() weft.channel(-1) end, "must not be negative" },
       { function() weft.channel "5" end, 'must be an integer, got the string "5"' },

@@ -49,7 +49,7 @@ static void release(wf_object *object)
 
 static void run(wf_object *object);
 
-const wf_class wf_task_class = { "task", destroy, release, run };
+const wf_class wf_task_class = { "task", destroy, release, run, true };
 
 void wf_task_push(lua_State *L, wf_state *st, const wf_task *t)
 {

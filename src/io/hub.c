@@ -319,7 +319,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "hub", destroy, destroy, nothing };
+static const wf_class class = { "hub", destroy, destroy, nothing, false };
 
 wf_hub *wf_hub_new(wf_loop *loop)
 {

@@ -31,7 +31,7 @@ static void destroy(wf_object *object)
 
 static void run(wf_object *object);
 
-const wf_class wf_listener_class = { "listener", destroy, destroy, run };
+const wf_class wf_listener_class = { "listener", destroy, destroy, run, false };
 
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {

@@ -14,6 +14,7 @@
 #include "io/stream.h"
 
 #define AGING_INTERVAL 5.0
+#define TURN_WAKES 16 /* rounds of tasks that others have woken, in one turn */
 #define DRAIN_TIMEOUT 10.0
 #define KEEP_BLOCK (4 << 20)
 #define KEEP_MEMORY (16 << 20)
@@ -106,7 +107,8 @@ wf_loop *wf_loop_new(void)
     }
     wf_crypto_begin();
     loop->env.random = wf_random;
-    loop->ready_end = &loop->ready;
+    loop->ready.end = &loop->ready.first;
+    loop->woken.end = &loop->woken.first;
     loop->forks = fork_count;
     loop->now = wf_time();
     loop->batch = getenv("WEFT_NO_IO_URING") ? NULL : wf_batch_new();
@@ -134,12 +136,11 @@ static void free_dead(wf_loop *loop)
     }
 }
 
-static void forget_ready(wf_loop *loop)
+static void forget_jobs(wf_jobs *jobs)
 {
-    for (wf_object *object = loop->ready; object; object = object->next_ready)
+    for (wf_object *object = jobs->first; object; object = object->next_ready)
         object->queued = false;
-    loop->ready = NULL;
-    loop->ready_end = &loop->ready;
+    *jobs = (wf_jobs){ .end = &jobs->first };
 }
 
 static void free_alarms(wf_loop *loop);
@@ -165,7 +166,8 @@ void wf_loop_free(wf_loop *loop)
 {
     while (loop->objects)
         loop->objects->class->destroy(loop->objects);
-    forget_ready(loop);
+    forget_jobs(&loop->ready);
+    forget_jobs(&loop->woken);
     free_dead(loop);
     wf_resolver_free(loop->resolver);
     ev_ref(loop->ev);
@@ -183,25 +185,37 @@ void wf_loop_free(wf_loop *loop)
     free(loop);
 }
 
-static void run_ready(wf_loop *loop)
+static void run_jobs(wf_jobs *jobs)
 {
-    wf_object *object = loop->ready;
-    loop->ready = NULL;
-    loop->ready_end = &loop->ready;
+    wf_object *object = jobs->first;
+    *jobs = (wf_jobs){ .end = &jobs->first };
     while (object) {
         wf_object *next = object->next_ready;
         object->queued = false;
         if (!object->dead)
-            object->class->run(object); /* may queue itself for the next turn */
+            object->class->run(object); /* may queue itself again */
         object = next;
     }
+}
+
+/* Tasks that wake each other without end must not keep the sockets waiting. */
+static void run_ready(wf_loop *loop)
+{
+    run_jobs(&loop->ready);
+    for (int i = 0; i < TURN_WAKES && loop->woken.first; i++)
+        run_jobs(&loop->woken);
+}
+
+static bool has_jobs(const wf_loop *loop)
+{
+    return loop->ready.first || loop->woken.first;
 }
 
 bool wf_loop_turn(wf_loop *loop)
 {
     loop->turning = true;
-    bool active = ev_run(loop->ev, loop->ready ? EVRUN_NOWAIT : EVRUN_ONCE);
-    bool worked = loop->ready != NULL;
+    bool active = ev_run(loop->ev, has_jobs(loop) ? EVRUN_NOWAIT : EVRUN_ONCE);
+    bool worked = has_jobs(loop);
     loop->now = wf_time();
     loop->handshakes = WF_HANDSHAKES;
     wf_stream_read_ahead(loop);
@@ -209,7 +223,7 @@ bool wf_loop_turn(wf_loop *loop)
     wf_loop_flush(loop);
     free_dead(loop);
     loop->turning = false;
-    return active || worked || loop->ready;
+    return active || worked || has_jobs(loop);
 }
 
 void wf_loop_flush(wf_loop *loop)
@@ -226,12 +240,13 @@ bool wf_loop_forked(const wf_loop *loop)
 void wf_loop_ready(wf_object *object)
 {
     wf_loop *loop = object->loop;
+    wf_jobs *jobs = object->class->prompt ? &loop->woken : &loop->ready;
     if (object->queued || object->dead)
         return;
     object->queued = true;
     object->next_ready = NULL;
-    *loop->ready_end = object;
-    loop->ready_end = &object->next_ready;
+    *jobs->end = object;
+    jobs->end = &object->next_ready;
 }
 
 /* -- waiters --------------------------------------------------------------- */

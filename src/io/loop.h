@@ -1,7 +1,7 @@
 /*
  * loop: one libev loop with the ready list, the waiters and the turn.
  *
- * A turn: libev's callbacks only put jobs on the ready list; then the jobs run
+ * A turn: libev's callbacks only put jobs on the ready lists; then the jobs run
  * (connections read, tasks resume); then everything written leaves. So no Lua
  * code ever runs below libev. The loop owns every object of src/io: each is a
  * wf_object on its list, and a Lua handle is a pointer to one that either side
@@ -37,6 +37,8 @@ typedef struct wf_class {
     void (*release)(wf_object *object);
     /* Its job: in this turn's pump, or the next one's, after wf_loop_ready. */
     void (*run)(wf_object *object);
+    /* It is a party that somebody wakes, and goes on in the same turn. */
+    bool prompt;
 } wf_class;
 
 struct wf_object {
@@ -83,10 +85,15 @@ typedef struct wf_ahead {
     wf_batch_op ops[WF_AHEAD];
 } wf_ahead;
 
+typedef struct wf_jobs {
+    wf_object *first, **end;
+} wf_jobs;
+
 struct wf_loop {
     struct ev_loop *ev;
     wf_session_env env;
-    wf_object *ready, **ready_end;
+    wf_jobs ready;           /* what libev had events for, or goes on where it stopped */
+    wf_jobs woken;           /* those that are prompt */
     struct wf_stream *dirty; /* connections with output of this turn */
     wf_object *objects, *dead;
     uint8_t *input;   /* the receive buffer, WF_READ_BYTES */

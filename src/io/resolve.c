@@ -204,7 +204,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "lookup", destroy, destroy, nothing };
+static const wf_class class = { "lookup", destroy, destroy, nothing, false };
 
 wf_lookup *wf_lookup_new(wf_loop *loop, const char *host, bool reverse)
 {

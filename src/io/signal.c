@@ -60,7 +60,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-static const wf_class class = { "signal", destroy, destroy, nothing };
+static const wf_class class = { "signal", destroy, destroy, nothing, false };
 
 static wf_signal *find(wf_loop *loop, int number)
 {

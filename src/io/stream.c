@@ -18,7 +18,7 @@ static void pump(wf_object *object);
 static void destroy(wf_object *object);
 static void release(wf_object *object);
 
-const wf_class wf_stream_class = { "stream", destroy, release, pump };
+const wf_class wf_stream_class = { "stream", destroy, release, pump, false };
 
 /* -- watchers: they only note what happened --------------------------------- */
 

@@ -32,7 +32,7 @@ void wf_stream_read_ahead(wf_loop *loop)
     unsigned n = 0;
     if (!loop->batch || !ahead->bytes)
         return;
-    for (wf_object *o = loop->ready; o && n < WF_AHEAD; o = o->next_ready)
+    for (wf_object *o = loop->ready.first; o && n < WF_AHEAD; o = o->next_ready)
         if (wants_ahead(o)) {
             wf_stream *s = (wf_stream *)o;
             ahead->ops[n] = (wf_batch_op){ .fd = s->fd,
@@ -44,7 +44,7 @@ void wf_stream_read_ahead(wf_loop *loop)
         run_batch(loop, ahead->ops, n);
         return;
     }
-    for (wf_object *o = loop->ready; o && n > 0; o = o->next_ready)
+    for (wf_object *o = loop->ready.first; o && n > 0; o = o->next_ready)
         if (o->class == &wf_stream_class && ((wf_stream *)o)->ahead) {
             ((wf_stream *)o)->ahead = 0;
             n--;

@@ -30,7 +30,7 @@ static void run(wf_object *object)
     wf_wake(&u->writer, WF_OK);
 }
 
-const wf_class wf_udp_class = { "udp", destroy, destroy, run };
+const wf_class wf_udp_class = { "udp", destroy, destroy, run, false };
 
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {

@@ -174,7 +174,7 @@ static void nothing(wf_object *object)
     (void)object;
 }
 
-const wf_class wf_ws_class = { "websocket", destroy, release, nothing };
+const wf_class wf_ws_class = { "websocket", destroy, release, nothing, false };
 
 /* -- input ----------------------------------------------------------------- */
 
