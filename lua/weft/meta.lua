@@ -876,8 +876,9 @@ function stream:close() end
 function stream:linger() end
 
 --- Starts TLS on the connection, as server or client, and waits for the handshake. What was sent
---- before leaves first, in the clear; what was received and not yet asked for is taken as TLS. After
---- a failure the stream is fit only to be closed.
+--- before leaves first, in the clear, and what another task sends meanwhile waits for TLS; what was
+--- received and not yet asked for is taken as TLS. After a failure the stream is fit only to be closed:
+--- it sends and receives nothing more.
 ---@param opts weft.TlsOptions|weft.tls a client that verifies needs `server_name`
 ---@param role? "client"|"server" by default a server where there is a certificate and no `server_name`
 ---@return true? ok

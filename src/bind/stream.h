@@ -20,7 +20,7 @@ int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what);
 /* The stream is gone, or nothing more will come. */
 static inline bool wf_stream_at_end(const wf_stream *s)
 {
-    return !s || s->eof || s->fd < 0;
+    return !s || s->eof || s->fd < 0 || s->error != WF_OK;
 }
 /* n received bytes are used; an empty buffer is freed. */
 void wf_stream_consume(wf_stream *s, size_t n);

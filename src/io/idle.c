@@ -25,8 +25,8 @@ static const wf_driver idle_driver = { look, out_of_time, gone, NULL, false };
 
 bool wf_idle_keep(wf_stream *s, double seconds)
 {
-    if (s->fd < 0 || s->eof || s->in.len > 0 || s->out.bytes > 0 || s->reader ||
-        s->writer || s->half_closed || s->half_closing)
+    if (!wf_stream_can_send(s) || s->eof || s->in.len > 0 || s->out.bytes > 0 ||
+        s->reader || s->writer)
         return false;
     s->driver = &idle_driver;
     wf_stream_watch_read(s, true);

@@ -297,7 +297,7 @@ void wf_stream_touch(wf_stream *s)
 
 enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n)
 {
-    if (s->fd < 0 || s->half_closed || s->half_closing)
+    if (!wf_stream_can_send(s))
         return WF_CLOSED;
     if (!wf_outq_put(&s->out, &s->object.loop->env.pool, p, n))
         return WF_NOMEM;

@@ -130,6 +130,10 @@ void wf_stream_ring(wf_timer *timer);
 
 /* Bytes were queued: they leave at the end of the turn. */
 void wf_stream_touch(wf_stream *s);
+static inline bool wf_stream_can_send(const wf_stream *s)
+{
+    return s->fd >= 0 && s->error == WF_OK && !s->half_closed && !s->half_closing;
+}
 /* Queues a copy. WF_CLOSED, WF_NOMEM. */
 enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n);
 /* Sends head and body now as far as the kernel takes them, and queues a copy of
@@ -139,7 +143,7 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
 /* True when write_big would go to the kernel at once. */
 static inline bool wf_stream_idle(const wf_stream *s)
 {
-    return s->out.bytes == 0 && !s->blocked && s->fd >= 0;
+    return s->out.bytes == 0 && !s->blocked && wf_stream_can_send(s);
 }
 /* Offers the queued output to the kernel. */
 void wf_stream_flush(wf_stream *s);

@@ -500,7 +500,7 @@ static char *copy_name(const char *name)
 
 enum wf_error wf_tls_start(wf_stream *s, wf_tls_context *context, const char *name)
 {
-    if (s->fd < 0 || s->half_closed || s->half_closing)
+    if (!wf_stream_can_send(s))
         return WF_CLOSED;
     wf_tls *below = tls_of(s);
     wf_tls *t = calloc(1, sizeof *t);
@@ -551,6 +551,9 @@ void wf_tls_drop(wf_stream *s)
     s->driver = &wf_raw_driver;
     s->more = s->blocked = s->stalled = false;
     wf_outq_clear(&s->out, &s->object.loop->env.pool); /* it was meant to be secret */
+    s->error = WF_TLS; /* nor does anything else leave, though the script did not look */
+    s->err = (int)t->failure;
+    wf_wake(&s->writer, WF_OK);
     free_tls(t);
 }
 

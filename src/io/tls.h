@@ -68,7 +68,8 @@ bool wf_tls_fits(const wf_stream *s);
 /* WF_CLOSED: there is none. WF_BUSY: not decided yet. WF_OK: done. WF_TLS: *why is good
  * until the stream goes. */
 enum wf_error wf_tls_state(const wf_stream *s, const char **why);
-/* The handshake failed or is given up: the stream is plain again, fit to be closed. */
+/* The handshake failed or is given up: the stream has failed with WF_TLS, fit to be
+ * closed. */
 void wf_tls_drop(wf_stream *s);
 /* NULL: not a stream with TLS, or not yet. */
 struct ssl_st *wf_tls_ssl(const wf_stream *s);
