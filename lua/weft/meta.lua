@@ -43,7 +43,8 @@ local weft = {}
 ---@return any ... what main returned
 function weft.run(main, ...) end
 
---- Starts a task: a coroutine that may wait. It begins to run in the next turn of the loop.
+--- Starts a task: a coroutine that may wait. It begins to run when the present one waits
+--- or ends, behind those that are ready already.
 ---@param f fun(...): ... its function
 ---@param ... any its arguments
 ---@return weft.task
