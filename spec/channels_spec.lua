@@ -122,6 +122,34 @@ for name, connect in pairs(transports) do
          end)
       end)
 
+      it("tells a joiner of on_change's words behind the reply, none lost", function()
+         run(function()
+            local app, port = helper.app()
+            local clients = {}
+            app:channel("room.*", { history = true,
+               join = function(ctx, _, params)
+                  clients[params] = ctx
+                  return true
+               end,
+               user = function(_, _, params) return params end,
+               presence = { grace = 0, on_change = function(topic, event, user)
+                  app:publish(topic, event .. " " .. user.id)
+                  if event == "join" and user.id == "eve" then clients.eve:kick(topic) end
+               end } })
+            local ann, eve = connect(port), connect(port)
+            local data = ann:subscribe("room.1", { params = "ann" })
+            local message = ann:next()
+            assert.same({ "join ann", data.offset + 1 }, { message.data, message.offset })
+            eve:subscribe("room.1", { params = "eve" })
+            assert.equal("join eve", eve:next().data)
+            assert.same({ "unsubscribed", "kicked" }, { (function(one)
+               return one.type, one.code
+            end)(eve:next()) })
+            assert.same({ { id = "ann" } }, app:presence "room.1")
+            assert.truthy(eve:is_quiet())
+         end)
+      end)
+
       it("calls methods, each in a task of its own", function()
          run(function()
             local app, port = helper.app()

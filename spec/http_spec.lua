@@ -329,6 +329,35 @@ describe("a connection", function()
       end)
    end)
 
+   it("takes no body of OPTIONS * for the next request", function()
+      run(function()
+         local reached
+         local peer, port = serve(function(app)
+            app:get("/", function()
+               reached = true
+               return 200
+            end)
+         end)
+         local inner = "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+         local head = "OPTIONS * HTTP/1.1\r\nhost: x\r\n%s\r\n\r\n%s"
+         peer:send(head:format("content-length: " .. #inner, inner))
+         assert.equal(204, peer:response().status)
+         assert.equal(404, peer:ask("GET", "/nothing").status)
+         local chunks = ("%x\r\n%s\r\n0\r\n\r\n"):format(#inner, inner)
+         peer:send(head:format("transfer-encoding: chunked", chunks))
+         local answer = peer:response()
+         assert.same({ 204, "close" }, { answer.status, answer.headers.connection })
+         assert.is_true(peer:is_over())
+         peer = server.dial(port)
+         peer:send(head:format("content-length: 1\r\ntransfer-encoding: chunked", "x"))
+         assert.equal(400, peer:response().status)
+         peer = server.dial(port)
+         peer:send "OPTIONS * HTTP/1.1\r\n\r\n"
+         assert.equal(400, peer:response().status)
+         assert.is_nil(reached)
+      end)
+   end)
+
    local ends = {
       { "GET / HTTP/1.1\r\nhost: x\r\nConnection: close\r\n\r\n", "close" },
       { "GET / HTTP/1.1\r\nhost: x\r\nConnection: foo, Close\r\n\r\n", "close" },

@@ -203,6 +203,41 @@ describe("a raw connection", function()
       end)
    end)
 
+   it("gets what it missed first, then what is published because it came", function()
+      run(function()
+         local app, join
+         app, join = serve { grace = 0, on_change = function(topic, event, user)
+            app:publish(topic, event .. " " .. user.id)
+         end }
+         app:topic("room.*", { history = { size = 9 }, presence = app.desk:rules_of "room.1" })
+         local _, epoch, offset = app:publish("room.1", "old")
+         app:publish("room.1", "missed")
+         local ws, ann = join()
+         local info = ws:subscribe("room.1", { presence = { id = "ann" },
+            since = { epoch = epoch, offset = offset } })
+         assert.same({ true, 1, 2 }, { info.recovered, info.missed, info.offset })
+         assert.equal("missed", (ann:receive(SOON)))
+         assert.equal("join ann", (ann:receive(SOON)))
+         app:publish("room.1", "last")
+         assert.equal("last", (ann:receive(SOON)))
+      end)
+   end)
+
+   it("can be turned out by on_change", function()
+      run(function()
+         local join, ws
+         local app
+         app, join = serve { grace = 0, on_change = function(topic, event)
+            if event == "join" then ws:unsubscribe(topic) end
+         end }
+         ws = join()
+         ws:subscribe("room.1", { presence = { id = "eve" } })
+         assert.equal(0, app:subscribers "room.1")
+         assert.equal("", names(app))
+         assert.is_nil(next(app.desk.presence.places))
+      end)
+   end)
+
    it("leaves when the app closes, and keeps no program running", function()
       run(function()
          local app, join, told = serve { grace = 1000 }

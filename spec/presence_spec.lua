@@ -102,6 +102,33 @@ describe("presence", function()
       assert.same({ { id = "ann" } }, s:list "t")
    end)
 
+   it("sees what was changed within a table that it has been given", function()
+      local s, told = fresh()
+      local data = { at = { 1 } }
+      s:join("t", RULES, "ann", data)
+      data.at[2] = 2
+      assert.same({ at = { 1 } }, s:list "t"[1].data)
+      s:set("t", "ann", data)
+      assert.equal("t join ann, t update ann", told())
+      local shown = s:list "t"[1].data
+      shown.at[3] = 3
+      s:join("t", RULES, "ann", shown)
+      assert.equal("t update ann", told())
+      assert.same({ at = { 1, 2, 3 } }, s:list "t"[1].data)
+   end)
+
+   it("lets go of who leaves while it is told of him", function()
+      local s
+      s = presence.store(function(topic, event, user)
+         if event ~= "leave" then s:leave(topic, { grace = 0, max = 3 }, user.id, 0) end
+      end)
+      s:join("t", RULES, "ann", 1)
+      assert.equal("", ids(s, "t"))
+      s:join("t", RULES, "ann", 2)
+      assert.equal("", ids(s, "t"))
+      assert.is_nil(next(s.places))
+   end)
+
    it("has a limit of users, not of their connections", function()
       local s = fresh()
       for _, id in ipairs { "a", "b", "c" } do s:join("t", RULES, id) end

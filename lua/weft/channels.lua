@@ -27,12 +27,13 @@ desk.__index = desk
 -- Not in this task: what waits there raises, and so nothing comes between a subscribing's parts.
 local function call_hook(hook, topic, event, user)
    local call = coroutine.wrap(guarded)
-   local ok, text = call(hook, topic, event, { id = user.id, data = user.data })
+   local ok, text = call(hook, topic, event, user)
    if not ok then core.report(text) end
 end
 
 -- What happens to a presence goes to whoever speaks weft.1 on the topic, but not to the one by
--- whose subscribing it happens: its reply tells it. And to the script's hook.
+-- whose subscribing it happens: its reply tells it. And to the script's hook; which may publish,
+-- or end that subscription, and so runs behind the reply.
 local function teller(self)
    return function(topic, event, user)
       local joining = self.joining
@@ -42,7 +43,11 @@ local function teller(self)
          joining and joining.ws)
       if joining then joining.muted = false end
       local rules = self:rules_of(topic)
-      if rules and rules.on_change then call_hook(rules.on_change, topic, event, user) end
+      local hook = rules and rules.on_change
+      if not hook then return end
+      local copy = { id = user.id, data = presence.copy(user.data) }
+      if not joining then return call_hook(hook, topic, event, copy) end
+      self.later = function() call_hook(hook, topic, event, copy) end
    end
 end
 
@@ -74,11 +79,15 @@ function desk:has_room(topic, id)
    return self.presence:has_room(topic, self:rules_of(topic), id)
 end
 
---- A user comes; with a transport, if that has an answer of its own.
+--- A user comes; with a transport, if that has an answer of its own: what this returns, unless
+-- it is nil, is to be called at once behind that answer.
 function desk:present(topic, id, data, transport)
-   self.joining = transport
+   self.joining, self.later = transport, nil
    self.presence:join(topic, self:rules_of(topic), id, data)
    self.joining = nil -- perhaps nothing was told
+   local later = self.later
+   self.later = nil
+   return later
 end
 
 local NO_GRACE = { grace = 0 }

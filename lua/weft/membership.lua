@@ -97,7 +97,8 @@ end
 
 -- -- the methods ------------------------------------------------------------------------
 
--- From here on nothing waits, so that no message is lost or comes twice.
+-- From here on nothing waits, so that no message is lost or comes twice. That it came is told
+-- last: who is told may publish, and that is none of what it missed.
 local function enter(app, ws, topic, who, since)
    if who and not app.desk:rules_of(topic) then who = nil end -- given up while a hook waited
    if who and not app.desk:has_room(topic, who.id) then
@@ -105,9 +106,11 @@ local function enter(app, ws, topic, who, since)
    end
    local ok, fresh, code = topics.attach(ws, topic, topics.RAW)
    if not ok then return nil, fresh, code end
+   local info, why = true, nil
+   if fresh then info, why, code = resume(app, ws, topic, since) end
+   if not info then return nil, why, code end
    if who then join(app, ws, topic, who) end
-   if not fresh then return true end
-   return resume(app, ws, topic, since)
+   return info
 end
 
 --- ws:subscribe(topic [, opts])

@@ -127,17 +127,18 @@ end
 
 -- From here to the reply nothing waits, so that no message is lost or comes twice between
 -- what is replayed and what is live.
-local function enter(self, sub, value, data)
+local function enter(self, sub, request, data)
    local topic, desk = sub.topic, self.desk
    local seen = sub.user and desk:rules_of(topic)
    if seen and not desk:has_room(topic, sub.user) then
       return nil, "too_many", "too many users are present on this topic"
    end
-   local history = history_members(self, topic, value)
+   local history = history_members(self, topic, request.value)
    local ok, why = self.transport:attach(topic)
    if not ok then return nil, "too_many", why end
    self.subscriptions[topic], self.count = sub, self.count + 1
-   if seen then desk:present(topic, sub.user, sub.data, self.transport) else sub.user = nil end
+   if seen then request.later = desk:present(topic, sub.user, sub.data, self.transport)
+   else sub.user = nil end
    local users = desk:rules_of(topic) and ',"presence":' .. weft1.users(desk.presence:users(topic))
    return '{"topic":' .. wire.quote(topic) .. history .. (users or "")
       .. (data and ',"data":' .. data or "") .. "}"
@@ -161,7 +162,7 @@ local function subscribe(self, request)
       sub.user, sub.data = identify(self, channel, topic, params)
    end
    local text, code
-   if not self.closed then text, code, message = enter(self, sub, value, data) end
+   if not self.closed then text, code, message = enter(self, sub, request, data) end
    if not text then farewell(self, sub) end
    return text or nil, code or "internal", message
 end
@@ -285,6 +286,7 @@ local function perform(self, request)
       text, code, message = nil, "internal", "internal error"
    end
    answer(self, request, text, code, message)
+   if request.later then request.later() end
 end
 
 -- A call begins in its turn, and the lane goes on.

@@ -38,18 +38,28 @@ local function same(a, b)
    return true
 end
 
+--- A copy of some data. The store keeps one of its own, so that a table which a script goes on
+-- changing is seen to have changed when it comes again. What is JSON has no cycles.
+local function copy(data)
+   if type(data) ~= "table" then return data end
+   local own = setmetatable({}, getmetatable(data))
+   for key, value in next, data do rawset(own, key, copy(value)) end
+   return own
+end
+presence.copy = copy
+
 local function update(self, place, user, data)
    if same(user.data, data) then return end
-   user.data, user.json = data, nil
+   user.data, user.json = copy(data), nil
    self.tell(place.topic, "update", user)
 end
 
 local function new_user(self, place, id, data)
    place.serial, place.count = place.serial + 1, place.count + 1
-   local user = { id = id, data = data, connections = 0, place = place, serial = place.serial }
+   local user = { id = id, data = copy(data), connections = 1, place = place,
+      serial = place.serial }
    place.users[id] = user
    self.tell(place.topic, "join", user)
-   return user
 end
 
 --- Could it join? rules: { grace=, max= }.
@@ -58,18 +68,19 @@ function store:has_room(topic, rules, id)
    return not place or place.users[id] ~= nil or place.count < rules.max
 end
 
---- One more connection of a user: true, or false when `max` others are there.
+--- One more connection of a user: true, or false when `max` others are there. It counts before
+-- it is told of, for who is told may end it.
 function store:join(topic, rules, id, data)
    if not self:has_room(topic, rules, id) then return false end
    local place = place_of(self, topic)
    local user = place.users[id]
    if user then
       list.remove(user)
+      user.connections = user.connections + 1
       update(self, place, user, data)
    else
-      user = new_user(self, place, id, data)
+      new_user(self, place, id, data)
    end
-   user.connections = user.connections + 1
    return true
 end
 
@@ -141,7 +152,7 @@ end
 --- The same as a new list { { id=, data= }, ... }.
 function store:list(topic)
    local users = self:users(topic)
-   for i, user in ipairs(users) do users[i] = { id = user.id, data = user.data } end
+   for i, user in ipairs(users) do users[i] = { id = user.id, data = copy(user.data) } end
    return users
 end
 

@@ -252,10 +252,20 @@ local function open_websocket(worker, request, path, route, params)
    return false
 end
 
+-- OPTIONS * (RFC 9110 9.3.7). It may have a body, which is no next request.
+local function answer_for_all(app, stream, request)
+   local limits = app.limits
+   local fine, status, why = framing.frame(request, stream, limits.body_timeout, limits.max_body)
+   if not fine then return response.refuse(stream, request, status, nil, why) end
+   stream:settimeout(limits.send_timeout)
+   local keep = wants_to_stay(request) and framing.can_drain(request)
+   return response.send(stream, response.plan(request, keep, 204)) and framing.drain(request)
+end
+
 -- RFC 9112 3.2: origin-form; absolute-form, as proxies get it; "*" for OPTIONS.
 local function path_of(request)
    local path = request.path
-   if path:byte() == 47 then return path end
+   if path:byte() == 47 or (path == "*" and request.method == "OPTIONS") then return path end
    local authority, rest = path:match("^[hH][tT][tT][pP][sS]?://([^/]+)(.*)$")
    return authority and (rest == "" and "/" or rest)
 end
@@ -296,9 +306,7 @@ local function answer(worker, request)
       if early ~= true then return refuse_request(worker, request, early) end
    end
    local path = path_of(request)
-   if not path and request.path == "*" and request.method == "OPTIONS" then
-      return response.send(stream, response.plan(request, wants_to_stay(request), 204))
-   elseif not path then
+   if not path then
       return response.refuse(stream, request, 400, nil, "a malformed request target")
    elseif request:has_token("upgrade", "websocket") then
       local route, params = app.router:match(WEBSOCKET, path)
@@ -307,6 +315,7 @@ local function answer(worker, request)
    if not host_is_valid(request) then
       return response.refuse(stream, request, 400, nil, "one Host header field is needed")
    end
+   if path == "*" then return answer_for_all(app, stream, request) end
    return exchange(app, stream, request, path)
 end
 
@@ -449,7 +458,11 @@ end
 function worker_class:__close()
    if self.stream then self.stream:close() end
    if self.busy then leave(self) end
-   self.app.workers[self] = nil
+   local app = self.app
+   app.workers[self] = nil
+   for i, resting in ipairs(app.resting) do
+      if resting == self then return table.remove(app.resting, i) end
+   end
 end
 
 local function rest(worker)
