@@ -463,6 +463,29 @@ describe("an app", function()
       assert.same({ 1001, 1001, 1001 }, codes)
    end)
 
+   it("can listen again after a run that an error has ended", function()
+      local app = weft.app {}
+      app:get("/", function() return 200 end)
+      local function ask()
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local stream <close> = assert(weft.dial("127.0.0.1:" .. port))
+         stream:send "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+         stream:settimeout(10)
+         assert.equal("HTTP/1.1 200 OK", (stream:receive "*l"))
+         stream:receive "*a"
+      end
+      local ok, message = pcall(weft.run, function()
+         ask()
+         error "the end"
+      end)
+      assert.is_false(ok)
+      assert.truthy(message:find "the end$")
+      weft.run(function()
+         ask()
+         app:close()
+      end)
+   end)
+
    it("holds to max_connections, naming it", function()
       run(function()
          local app, port = serve(echo, { max_connections = 2 })

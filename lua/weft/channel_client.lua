@@ -186,6 +186,12 @@ local function give_up(self, one, message, code)
    return nil, message, code
 end
 
+-- A task that is cancelled while it waits leaves nothing that nobody has.
+local joining = {}
+function joining:__close()
+   if not self.over then give_up(self.client, self.room) end
+end
+
 --- client:subscribe(topic [, params [, timeout]]) -> room | nil, message, code
 function client:subscribe(topic, params, timeout)
    options.argument(topic, "string", "the topic", "client:subscribe", 2)
@@ -199,8 +205,10 @@ function client:subscribe(topic, params, timeout)
    end
    local one = new_room(self, topic, params)
    if self.ws then line_up(self, ask_to_join(self, one)) end
+   local guard <close> = setmetatable({ client = self, room = one }, joining)
    local outcome, message, code = room.inner(one).joined:receive(timeout
       or self.opts.request_timeout)
+   guard.over = true
    if not outcome and code == "timeout" then
       return give_up(self, one, "there was no answer in time", code)
    elseif not outcome then

@@ -546,11 +546,11 @@ wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
     wf_ws *ws = calloc(1, sizeof *ws);
     if (!ws)
         return NULL;
-    wf_object_init(&ws->object, &wf_ws_class, loop);
-    ws->stream = s;
     if (wf_rate_limits(&options->rate) &&
         !(ws->rate = wf_rate_new(&options->rate, loop->now)))
         return free(ws), NULL;
+    wf_object_init(&ws->object, &wf_ws_class, loop);
+    ws->stream = s;
     ws->options = options;
     options->refs++;
     ws->latency = -1;
