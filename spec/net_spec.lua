@@ -148,6 +148,7 @@ describe("weft.listen and weft.dial", function()
       { function() weft.tcp():bind(5, 5) end, "tcp:bind: the host must be a string" },
       { function() weft.tcp():bind("*", 65536) end, "tcp:bind: the port must be an integer from" },
       { function() weft.tcp():connect("x", "http") end, "tcp:connect: the port must be" },
+      { function() weft.tcp():connect("x", 0) end, "tcp:connect: the port must be" },
    }
    for i, row in ipairs(misuse) do
       it("blame the caller for misuse, row " .. i, function()

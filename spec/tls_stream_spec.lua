@@ -3,12 +3,14 @@
 
 local weft = require "weft"
 local certificates = require "spec.certificates"
+local core = require "weft.core"
 local server = require "spec.helper_server"
 
 local run, keep = server.run, server.keep
 local trusting, showing = certificates.client, certificates.server
 
 local HOSTILE = os.getenv "WEFT_HOSTILE_GC"
+local SOON = HOSTILE and 120 or 20
 
 -- Two connected streams without TLS: who dialled, who accepted.
 local function pair()
@@ -340,6 +342,45 @@ describe("starttls", function()
       end)
    end)
 
+   it("that ended too early leaves no command that was smuggled in before it", function()
+      run(function()
+         local client, accepted = pair()
+         assert(client:send "STARTTLS\r\nRCPT TO: <x>\r\n")
+         assert.equal("STARTTLS", accepted:receive "*l")
+         -- what the peer does not take keeps the handshake from its beginning
+         accepted:settimeout(0)
+         while accepted:send(bytes(1 << 20)) do end
+         local ok, message, code =
+            accepted:starttls(showing("good", { handshake_timeout = 0.1 }))
+         assert.is_nil(ok)
+         assert.equal("timeout", code, message)
+         local line, _, partial, why = accepted:receive "*l"
+         assert.same({ nil, "", "tls" }, { line, partial, why })
+         client:send "RCPT TO: <y>\r\n"
+         assert.is_true(core.ready(accepted, false, SOON))
+         line, _, partial, why = accepted:receive "*l"
+         assert.same({ nil, "", "tls" }, { line, partial, why })
+      end, SOON)
+   end)
+
+   it("takes a handshake that had come already also where the kernel is to do the records",
+      function()
+         run(function()
+            local client, accepted = pair()
+            local rear = weft.spawn(function()
+               assert.equal("PROXY x", accepted:receive "*l")
+               eventually(function()
+                  core.ready(accepted, false, 0)
+                  return core.pending(accepted) > 0
+               end)
+               return accepted:starttls(showing("good", { ktls = true }))
+            end)
+            assert(client:send "PROXY x\r\n")
+            assert(client:starttls(trusting(CLIENT)))
+            assert.is_true(rear:join())
+         end, SOON)
+      end)
+
    it("ends in its time, and leaves a stream to be closed", function()
       run(function()
          local client, accepted = pair()
@@ -464,6 +505,37 @@ describe("a tls:// listener", function()
          local stream = keep(assert(dial(port)))
          assert.equal("welcome", stream:receive(7))
          stream:shutdown "send"
+      end)
+   end)
+
+   it("makes its handshake first where the stream is to send nothing", function()
+      run(function()
+         local got
+         local port = listening(function(stream)
+            assert(stream:shutdown "send")
+            got = stream:receive "*a"
+         end)
+         local stream = keep(assert(dial(port)))
+         assert(stream:send "all of it")
+         assert.equal("", stream:receive "*a")
+         assert(stream:shutdown "send")
+         eventually(function() return got end)
+         assert.equal("all of it", got)
+      end)
+   end)
+
+   it("hands out no stream whose TLS could not begin", function()
+      run(function()
+         local listener = keep(assert(weft.listen("tls://127.0.0.1:0", { tls = showing "good" })))
+         local _, port = listener:getsockname()
+         local begin = core.tls_begin
+         core.tls_begin = function() return nil, "not enough memory", "nomem" end
+         local client = server.dial(port)
+         local stream, message, code = listener:accept()
+         core.tls_begin = begin
+         assert.is_nil(stream)
+         assert.equal("nomem", code, message)
+         assert.is_true(client:is_over())
       end)
    end)
 

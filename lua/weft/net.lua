@@ -146,11 +146,11 @@ end
 
 local tcp, listener = core.methods.tcp, core.methods.listener
 
-local function check_port(port, where)
+local function check_port(port, least, where)
    local number = math.tointeger(port)
-   if not number or number < 0 or number > 65535 then
-      error(("%s: the port must be an integer from 0 to 65535, got %s")
-         :format(where, tostring(port)), 3)
+   if not number or number < least or number > 65535 then
+      error(("%s: the port must be an integer from %d to 65535, got %s")
+         :format(where, least, tostring(port)), 3)
    end
    return number
 end
@@ -158,7 +158,7 @@ end
 --- tcp:bind(host, port) -> true | nil, message, code. "*" is every address.
 function tcp:bind(host, port)
    options.argument(host, "string", "the host", "tcp:bind", 2)
-   port = check_port(port, "tcp:bind")
+   port = check_port(port, 0, "tcp:bind")
    if host == "*" then return self:bind_ip("*", port) end
    local addresses, message, code = named("tcp:bind", core.resolve(host))
    if not addresses then return nil, message, code end
@@ -193,7 +193,7 @@ end
 --- tcp:connect(host, port) -> true | nil, message, code
 function tcp:connect(host, port)
    options.argument(host, "string", "the host", "tcp:connect", 2)
-   port = check_port(port, "tcp:connect")
+   port = check_port(port, 1, "tcp:connect")
    local limit = core.timeout_of(self)
    local guard <close> = limit and core.deadline(limit)
    local addresses, message, code = core.resolve(host)
@@ -211,8 +211,11 @@ function listener:accept()
    local stream, message, code = accept(self)
    local made = stream and secured[self]
    if not made then return stream, message, code end
-   tls.begin(stream, made)
-   return stream
+   local begun
+   begun, message, code = tls.begin(stream, made)
+   if begun then return stream end
+   stream:close() -- else it would be one without TLS
+   return nil, message, code
 end
 
 local function next_stream(self)

@@ -119,7 +119,7 @@ static int ready_k(lua_State *L, int status, lua_KContext woken);
 static int ready_stream(lua_State *L, wf_stream *s, bool write, lua_KContext woken)
 {
     bool there = write ? s->out.bytes <= WF_STREAM_HIGH : s->in.len > 0 || s->eof;
-    if (there || s->fd < 0)
+    if (there || s->fd < 0 || s->error != WF_OK)
         return lua_pushboolean(L, true), 1;
     if (!woken)
         wf_wait_begin(L, wf_opt_timeout(L, 3));

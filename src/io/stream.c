@@ -330,7 +330,7 @@ enum wf_error wf_stream_write_big(wf_stream *s, const void *head, size_t h, cons
     wf_outpool *pool = &s->object.loop->env.pool;
     bool ok =
         sent >= h || wf_outq_put(&s->out, pool, (const char *)head + sent, h - sent);
-    if (!ok && sent == 0)
+    if (!ok && sent == 0 && s->plain) /* TLS may have half a record of it under way */
         return WF_NOMEM;
     size_t from = sent > h ? sent - h : 0;
     if (!ok || !wf_outq_put(&s->out, pool, (const char *)p + from, n - from)) {
@@ -411,7 +411,7 @@ static void flushed(wf_stream *s)
         wf_wake(&s->writer, WF_OK);
     if (s->hungry && s->out.bytes <= s->low)
         s->driver->drained(s);
-    if (empty && s->half_closing)
+    if (empty && s->half_closing && !s->driver->opens) /* a handshake has to send, too */
         empty = half_close(s);
     if (empty && s->finish != WF_FINISH_NOT)
         finished(s);

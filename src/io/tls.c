@@ -149,16 +149,12 @@ static void make_method(void)
     BIO_meth_set_ctrl(method, bio_ctrl);
 }
 
-/* Records by the kernel need OpenSSL's own BIO. */
-static bool has_own_bio(const wf_tls *t)
-{
-    return t->context->ktls && !t->below;
-}
-
 static bool set_bio(wf_tls *t)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (has_own_bio(t))
+    /* records by the kernel need OpenSSL's own BIO, which knows the socket alone */
+    t->own_bio = t->context->ktls && !t->below && t->early.len == 0;
+    if (t->own_bio)
         return SSL_set_fd(t->ssl, t->stream->fd) == 1;
     pthread_once(&once, make_method);
     BIO *bio = method ? BIO_new(method) : NULL;
@@ -197,7 +193,7 @@ static long judge(wf_tls *t, int result, int *want)
 {
     int err = errno;
     *want = SSL_get_error(t->ssl, result);
-    if (!has_own_bio(t))
+    if (!t->own_bio)
         err = t->err;
     else if (*want != SSL_ERROR_SYSCALL)
         err = 0; /* an older call's */
@@ -435,15 +431,14 @@ static bool begin(wf_stream *s, wf_tls *t)
         wf_stream_flush(s);
     if (s->fd < 0 || t->clear > 0)
         return false;
-    if (!wf_tls_ssl_new(t) || !set_bio(t)) {
-        SSL_free(t->ssl);
-        t->ssl = NULL;
-        fail(s, t, 0);
-        return false;
-    }
     t->early = s->in;
     s->in = (wf_buffer){ 0 };
-    return true;
+    if (wf_tls_ssl_new(t) && set_bio(t))
+        return true;
+    SSL_free(t->ssl);
+    t->ssl = NULL;
+    fail(s, t, 0);
+    return false;
 }
 
 static void step(wf_stream *s, bool ready)
@@ -551,6 +546,8 @@ void wf_tls_drop(wf_stream *s)
     s->driver = &wf_raw_driver;
     s->more = s->blocked = s->stalled = false;
     wf_outq_clear(&s->out, &s->object.loop->env.pool); /* it was meant to be secret */
+    wf_buffer_free(
+        &s->in);       /* and this to be TLS; it may have been smuggled in before it */
     s->error = WF_TLS; /* nor does anything else leave, though the script did not look */
     s->err = (int)t->failure;
     wf_wake(&s->writer, WF_OK);

@@ -45,6 +45,7 @@ typedef struct wf_tls {
     bool alone;            /* nobody waits for it: a failure ends the stream */
     char *shown;    /* the names of a certificate that is for another host, or NULL */
     bool follows;   /* another record comes at once */
+    bool own_bio;   /* OpenSSL's own, not ours */
     bool dry, full; /* the socket gave all it had, took all it could */
     bool eof;       /* its end has come */
     bool ended;     /* close_notify has left */
