@@ -102,6 +102,15 @@ describe("weft.http and content codings", function()
       end)
    end)
 
+   it("is not offered where a part of the content is asked for", function()
+      run(function()
+         -- a part of what is compressed could not be undone (RFC 9110 14.2)
+         local base, seen = origin.answers(coded("identity", "as it is"))
+         assert(http.get(base, { headers = { Range = "bytes=5-9" } }))
+         assert.is_nil(seen.requests[1].fields["accept-encoding"])
+      end)
+   end)
+
    it("stops at what is malformed, cut off or out of all proportion", function()
       run(function()
          local gz = made.gzip

@@ -124,7 +124,8 @@ local function new_hop(request, parts, opts)
    local fields = request.fields
    local hop = { method = request.method, fields = fields, body = request.body,
       length = request.length, parts = parts, url = url.text(parts), secure = request.secure,
-      offered = opts.compression and fields["accept-encoding"] == nil,
+      -- of what is compressed, a part (RFC 9110 14.2) could not be undone
+      offered = opts.compression and fields["accept-encoding"] == nil and fields.range == nil,
       closes = opts.keepalive == 0,
       expects = request.body and tostring(fields.expect):lower() == "100-continue" }
    set_target(hop, via)

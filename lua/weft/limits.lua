@@ -550,7 +550,7 @@ limits.request = options.merge(limits.head, from_environment, {
    max_ratio = count(100, 1, 1 << 20, "how many times its size a body may inflate to"),
    max_redirects = count(10, 0, 20, "redirects followed; 0: none"),
    compression = { type = "boolean", default = true,
-      text = "offer gzip and deflate, and undo them" },
+      text = "offer gzip and deflate, but not with a Range, and undo them" },
    keepalive = seconds(30, 0, "how long the connection is kept for another request; 0: not"),
    max_idle = count(64, 0, 65536, "connections kept in all"),
    tls = tls_option,

@@ -137,9 +137,10 @@ local function on_stream(stream, hop, opts)
    return nil, message, code, wire.begun
 end
 
--- A kept connection may have died meanwhile: what can be asked twice is (RFC 9110 9.2.2).
+-- A kept connection may have died meanwhile, by TLS without a goodbye: what can be asked twice
+-- is (RFC 9110 9.2.2).
 local function may_repeat(hop, code, begun)
-   return code == "closed" and not begun and idempotent[hop.method]
+   return (code == "closed" or code == "tls") and not begun and idempotent[hop.method]
       and type(hop.body) ~= "function"
 end
 
