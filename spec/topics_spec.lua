@@ -716,6 +716,26 @@ describe("app:subscribe", function()
       end)
    end)
 
+   it("ends with the app, which so keeps no task waiting", function()
+      run(function()
+         local app = weft.app {}
+         local ends = weft.channel(1)
+         weft.spawn(function()
+            local sub <close> = app:subscribe "x.*"
+            for message in sub:each() do ends:send(message) end
+            ends:send "over"
+         end)
+         eventually(function() return app:subscribers "x.*" == 1 end)
+         app:publish("x.1", "one")
+         app:close()
+         assert.equal("one", ends:receive(SOON))
+         assert.equal("over", ends:receive(SOON))
+         assert.equal(0, app:stats().subscriptions)
+         local why, code = select(2, app:subscribe "x.1":receive())
+         assert.same({ "the app is closed", "closed" }, { why, code })
+      end)
+   end)
+
    it("has the policies of topics for a task that is slow", function()
       run(function()
          local app = server.app()

@@ -159,13 +159,14 @@ function app:reload_tls()
 end
 
 --- app:close(): stops listening, ends idle connections, asks every WebSocket to
--- close with 1001 (RFC 6455 7.4.1: going away). Does not wait.
+-- close with 1001 (RFC 6455 7.4.1: going away), and ends subscriptions. Does not wait.
 function app:close()
    if self.closed then return true end
    self.closed = true
    for listener in pairs(self.listeners) do listener:close() end
    self.hub:close(1001, "going away")
    self.desk.sweeper:wake()
+   topics.stop(self)
    server.stop(self)
    return true
 end

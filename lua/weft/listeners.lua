@@ -39,7 +39,8 @@ local function new_list(self, topic, kind)
 end
 
 --- Adds f(message, info, rules), which must not wait; false: it has not taken the message. A
--- listener that is there in `form`; its handle has close(), and a field `backlog` for who sets it.
+-- listener that is there in `form`; its handle has close(), and fields `backlog` and `subscription`
+-- for who sets them.
 function listeners:add(topic, kind, f, form)
    local list = list_of(self, topic, kind) or new_list(self, topic, kind)
    local one = setmetatable({ owner = self, topic = topic, kind = kind, f = f, form = form,
@@ -92,6 +93,13 @@ function listeners:tell(messages, info, rules)
       end
    end
    return n
+end
+
+--- All of them, as a list.
+function listeners:every()
+   local found = {}
+   for one in pairs(self.all) do found[#found + 1] = one end
+   return found
 end
 
 --- Those of one form that are on just this name: a copy of the list.

@@ -1811,8 +1811,9 @@ function app:stats() end
 ---@return weft.Code? code "tls"
 function app:reload_tls() end
 
---- Stops listening, ends connections that wait for a request, and asks every WebSocket to
---- close with 1001. Does not wait for them. Idempotent.
+--- Stops listening, ends connections that wait for a request, asks every WebSocket to close with
+--- 1001, and closes what `app:subscribe` returned, also later; long polls are answered at once. Does
+--- not wait for them. Idempotent.
 ---@return true
 function app:close() end
 

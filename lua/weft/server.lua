@@ -422,10 +422,11 @@ local function converse(worker, timeout)
    local app = worker.app
    local limits = app.limits
    local head_timeout
-   repeat
+   while not app.closed do -- it may be before the first one
       local request = next_request(worker, timeout, head_timeout)
+      if not request or not answer_for(worker, request) then return end
       timeout, head_timeout = limits.keepalive_timeout, limits.handshake_timeout
-   until not request or not answer_for(worker, request) or app.closed
+   end
 end
 
 -- One connection from accept to close, or until it is a WebSocket. Should this

@@ -368,6 +368,11 @@ local function recall(app, sub, topic, since)
    end
 end
 
+local function end_subscription(sub)
+   sub.why = sub.why or "the app is closed"
+   sub:close()
+end
+
 --- A subscription of this process; opts as subscription.new has them, and since.
 function topics.subscribe(app, topic, opts)
    local sub = subscription.new(topic, opts, app.board)
@@ -375,8 +380,16 @@ function topics.subscribe(app, topic, opts)
    sub.source = topics.listen(app, topic, function(message, info, rules)
       return subscription.take(sub, message, info, rules)
    end)
-   sub.source.backlog = sub.backlog
+   sub.source.backlog, sub.source.subscription = sub.backlog, sub
+   if app.closed then end_subscription(sub) end
    return sub
+end
+
+--- The app closes: whoever waits for what is published is told, for nobody else would.
+function topics.stop(app)
+   for _, one in ipairs(app.board.listeners:every()) do
+      if one.subscription then end_subscription(one.subscription) end
+   end
 end
 
 --- app:subscribe(topic [, opts]) -> subscription
