@@ -81,6 +81,18 @@ static void set_owned(wf_task *t, wf_object *object)
     object->owner = &t->owned;
 }
 
+/* The task that has owned it so far, if any, keeps its handle no longer: one that rests
+ * would keep a connection that has ended meanwhile. [-0, +0, -] */
+static void disown(lua_State *L, wf_state *st, const wf_object *object)
+{
+    if (!object->owner)
+        return;
+    wf_task_push(L, st, WF_CONTAINER(object->owner, wf_task, owned));
+    lua_pushnil(L);
+    lua_setiuservalue(L, -2, WF_TASK_UV_OWNED);
+    lua_pop(L, 1);
+}
+
 /* own(handle [, task]): the connection ends with that task, or the current one, and
  * not before: the task keeps the handle. */
 static int l_own(lua_State *L)
@@ -94,6 +106,7 @@ static int l_own(lua_State *L)
         t = (wf_task *)wf_object_arg(L, 2, WF_CLASS_TASK);
     if (!t || wf_task_ended(t) || !h->object)
         return 0;
+    disown(L, st, h->object);
     set_owned(t, h->object);
     wf_task_push(L, st, t);
     lua_pushvalue(L, 1);
