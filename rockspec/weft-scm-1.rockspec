@@ -175,6 +175,7 @@ build = {
       ["weft.subscription"] = "lua/weft/subscription.lua",
       ["weft.sweeper"] = "lua/weft/sweeper.lua",
       ["weft.tls"] = "lua/weft/tls.lua",
+      ["weft.trim"] = "lua/weft/trim.lua",
       ["weft.tunnel"] = "lua/weft/tunnel.lua",
       ["weft.topics"] = "lua/weft/topics.lua",
       ["weft.udp"] = "lua/weft/udp.lua",

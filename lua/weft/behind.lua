@@ -4,6 +4,7 @@
 
 local core = require "weft.core"
 local networks = require "weft.networks"
+local trim = require "weft.trim"
 
 local behind = {}
 
@@ -34,7 +35,7 @@ end
 local function split(field)
    if not field then return nil end
    local list = {}
-   for element in (field .. ","):gmatch "[ \t]*(.-)[ \t]*," do list[#list + 1] = element end
+   for element in (field .. ","):gmatch "([^,]*)," do list[#list + 1] = trim(element) end
    return list
 end
 

@@ -2,6 +2,7 @@
 -- answer on a client: where it ends, and reading it piece by piece, within bounds.
 
 local core = require "weft.core"
+local trim = require "weft.trim"
 
 local body = {}
 
@@ -14,8 +15,8 @@ local TRAILER_BYTES = 8192
 -- RFC 9110 8.6: several equal values may be taken for one.
 local function content_length(field)
    local first
-   for value in (field .. ","):gmatch("%s*([^,]*),") do
-      value = value:match("^(.-)%s*$")
+   for value in (field .. ","):gmatch("([^,]*),") do
+      value = trim(value)
       if not value:find("^%d+$") or #value > 15 then return nil end
       first = first or value
       if value ~= first then return nil end
@@ -78,11 +79,11 @@ local function read_trailers(self)
          self.trailers, self.ended = trailers, true
          return true
       end
-      local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$")
+      local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):(.*)$")
       if not name or value:find("[%z\1-\8\11-\31\127]") then
          return nil, "a malformed trailer field", "protocol"
       end
-      name, bytes = name:lower(), bytes + #line
+      name, value, bytes = name:lower(), trim(value), bytes + #line
       if bytes > TRAILER_BYTES then break end
       trailers[name] = trailers[name] and trailers[name] .. ", " .. value or value
    end

@@ -3,6 +3,7 @@
 local date = require "weft.date"
 local limits = require "weft.limits"
 local options = require "weft.options"
+local trim = require "weft.trim"
 
 local cookies = {}
 
@@ -15,7 +16,8 @@ local MAX_COOKIES = 100
 function cookies.parse(field)
    local all, n = {}, 0
    for pair in field:gmatch "[^;]+" do
-      local name, value = pair:match "^[ \t]*([^=]-)[ \t]*=[ \t]*(.-)[ \t]*$"
+      local name, value = pair:match "^([^=]*)=(.*)$"
+      if name then name, value = trim(name), trim(value) end
       if name and limits.is_token(name) and all[name] == nil then
          all[name] = value:match '^"(.*)"$' or value
          n = n + 1

@@ -1,6 +1,7 @@
 -- gzip: answers in the content coding gzip (RFC 9110 8.4.1.3), for clients that take it.
 
 local core = require "weft.core"
+local trim = require "weft.trim"
 
 local gzip = {}
 
@@ -35,8 +36,8 @@ function gzip.accepted(field)
    if not field or #field > 1024 then return false end
    local weights = {}
    for element in field:gmatch "[^,]+" do
-      local name, rest = element:match "^%s*([%w*.-]+)%s*(.-)%s*$"
-      local q = name and quality(rest)
+      local name, rest = element:match "^%s*([%w*.-]+)(.*)$"
+      local q = name and quality(trim(rest))
       if not q then return false end
       weights[name:lower()] = q
    end

@@ -2,6 +2,7 @@
 -- in memory already, within max_body.
 
 local form = require "weft.form"
+local trim = require "weft.trim"
 
 local multipart = {}
 
@@ -31,9 +32,9 @@ end
 local function parse_head(text)
    local fields = {}
    for line in (text .. "\r\n"):gmatch "(.-)\r\n" do
-      local name, value = line:match "^([%w%-]+):[ \t]*(.-)[ \t]*$"
+      local name, value = line:match "^([%w%-]+):(.*)$"
       if not name then return nil, "a malformed field of a part" end
-      fields[name:lower()] = value
+      fields[name:lower()] = trim(value)
    end
    local disposition = fields["content-disposition"]
    if not disposition or not disposition:lower():find "^form%-data%s*;" then

@@ -7,6 +7,7 @@ local compression = require "weft.compression"
 local limits = require "weft.limits"
 local origin = require "weft.origin"
 local response = require "weft.response"
+local trim = require "weft.trim"
 
 local upgrade = {}
 
@@ -36,7 +37,7 @@ end
 function upgrade.offered(field)
    local list = {}
    for element in (field .. ","):gmatch("([^,]*),") do
-      local name = element:match("^[ \t]*(.-)[ \t]*$")
+      local name = trim(element)
       if name ~= "" then -- RFC 9110 5.6.1: empty list elements are ignored
          if not limits.is_token(name) or list[name] then return nil end
          list[#list + 1], list[name] = name, true
