@@ -329,6 +329,35 @@ describe("a connection", function()
       end)
    end)
 
+   local floods = { ["requests"] = ("GET /a HTTP/1.1\r\nhost: x\r\n\r\n"):rep(2000),
+      ["tiny chunks"] = "POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+         .. ("1\r\nx\r\n"):rep(10000) .. "0\r\n\r\n" }
+   for name, flood in pairs(floods) do
+      it("leaves others their turns, however many " .. name .. " come at once", function()
+         run(function()
+            local began, n, turns = false, 0, 0
+            local peer = serve(function(app)
+               app:get("/a", function()
+                  began, n = true, n + 1
+                  return 204
+               end)
+               app:post("/a", function(req)
+                  began = true
+                  assert(req:body())
+                  n = 2000
+                  return 204
+               end)
+            end)
+            peer:send(flood)
+            while n < 2000 do
+               weft.sleep(0)
+               if began then turns = turns + 1 end
+            end
+            assert.is_true(turns >= 30, turns)
+         end, 60)
+      end)
+   end
+
    it("takes no body of OPTIONS * for the next request", function()
       run(function()
          local reached

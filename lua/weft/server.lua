@@ -418,13 +418,19 @@ local function answer_for(worker, request)
    return goes_on
 end
 
+-- Of requests that a client sends without waiting for the answers, so many are answered before
+-- others have their turn.
+local IN_A_ROW = 32
+
 local function converse(worker, timeout)
    local app = worker.app
    local limits = app.limits
-   local head_timeout
+   local head_timeout, n = nil, 0
    while not app.closed do -- it may be before the first one
       local request = next_request(worker, timeout, head_timeout)
       if not request or not answer_for(worker, request) then return end
+      n = n + 1
+      if n % IN_A_ROW == 0 and core.pending(worker.stream) > 0 then core.sleep(0) end
       timeout, head_timeout = limits.keepalive_timeout, limits.handshake_timeout
    end
 end
