@@ -249,8 +249,15 @@ describe("the PROXY protocol", function()
          assert.equal("429", status)
          assert.truthy(text:find "max_connections_per_ip")
          assert.equal("2001:db8::1 5555 false - - -", (ask(port, TCP6)))
+         for i = 3, 4 do -- of IPv6 the first 64 bits
+            open[i] = raw.dial(port)
+            open[i]:send(("PROXY TCP6 2001:db8::%d 2001:db8::ff 5555 80\r\n"):format(i),
+               server.upgrade "/ws")
+            assert(open[i]:read_head():find "^HTTP/1.1 101")
+         end
+         assert.equal("429", (select(2, ask(port, TCP6))))
          open[1]:bye(1000)
-         eventually(function() return app:stats().websockets == 1 end)
+         eventually(function() return app:stats().websockets == 3 end)
          eventually(function() return select(2, ask(port, TCP4)) == "200" end)
       end)
    end)

@@ -295,8 +295,8 @@ function weft.json(value, status, headers) end
 ---@field forwarded? "x-forwarded"|"forwarded" default x-forwarded: what these proxies set: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host, or Forwarded (RFC 7239), which is answered by 400 where it is malformed. The other is not looked at, for a proxy may pass on what a client sent
 ---@field gzip? boolean default false: text that handlers return, 1 KiB and more or by an iterator, is compressed for clients that take it; not where `cache-control` has no-transform. Off, because a secret beside what an attacker can add shows in the length (BREACH)
 ---@field max_connections? integer default 100000, 1 to 1073741824: open connections of all kinds; 503 above
----@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy that is not in `trusted_proxies` all come from one
----@field connection_rate? number default 0, 0 to 1000000: connections of one address a second; 429 above; 0: no limit. Of IPv6 the first 64 bits are the address, here and below
+---@field max_connections_per_ip? integer default 0, 0 to 1073741824: open connections from one address; 429 above; 0: no limit, since behind a proxy that is not in `trusted_proxies` all come from one. Of IPv6 the first 64 bits are the address, here and below
+---@field connection_rate? number default 0, 0 to 1000000: connections of one address a second; 429 above; 0: no limit
 ---@field connection_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second
 ---@field request_rate? number default 0, 0 to 1000000: requests of one address (`req.remote`) a second, upgrades included; 0: no limit
 ---@field request_burst? number default 0, 0 to 1000000: how many may come at once; 0: those of a second

@@ -11,6 +11,7 @@ local events = require "weft.events"
 local framing = require "weft.request"
 local guarded = require "weft.guarded"
 local gzip = require "weft.gzip"
+local rate = require "weft.rate"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
@@ -179,7 +180,7 @@ end
 local function claim_for(app, ip)
    local most = app.limits.max_connections_per_ip
    if most == 0 or ip == "unix:" or behind.is_proxy(app.behind, ip) then return nil end
-   local record = record_of(app, ip)
+   local record = record_of(app, rate.key(ip))
    if record.taken >= most then return false, 429, "max_connections_per_ip" end
    record.taken = record.taken + 1
    return record
