@@ -217,6 +217,22 @@ describe("stream:receive", function()
       end)
    end)
 
+   it("still gives what the peer said before it went, once sending has failed", function()
+      run(function()
+         for _, unread in ipairs { "", "and something that it does not read" } do
+            local near, far = streams()
+            near:send("HELO" .. unread)
+            assert.equal("HELO", far:receive(4))
+            far:send "421 too busy\r\nplease come again"
+            far:close() -- with something unread that is a reset
+            repeat weft.sleep(0.01) until not near:send "MAIL" -- run() has a limit
+            assert.equal("421 too busy", near:receive "*l")
+            assert.same({ nil, "closed", "please come again", "closed" }, { near:receive "*a" })
+            assert.same({ nil, "closed", "", "closed" }, { near:receive "*a" })
+         end
+      end)
+   end)
+
    it("keeps a line's end for \"*L\"", function()
       run(function()
          local near, far = streams()

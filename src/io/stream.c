@@ -12,6 +12,7 @@
 
 #define IOV_BATCH 64
 #define LINGER_BYTES ((size_t)64 << 20)
+#define LAST_WORDS ((size_t)16 << 10)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
 
 static void pump(wf_object *object);
@@ -305,13 +306,36 @@ enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n)
     return WF_OK;
 }
 
+/* What the peer said before it went, why it did perhaps, is read before the descriptor
+ * goes: not into the loop's buffer, whose bytes somebody may be at. */
+static void keep_last_words(wf_stream *s)
+{
+    while (s->in.len < s->max_receive &&
+           wf_buffer_reserve(&s->in, LAST_WORDS, SIZE_MAX / 2)) {
+        long k = s->transport->read(s, s->in.data + s->in.len, LAST_WORDS);
+        if (k <= 0)
+            break;
+        s->in.len += (size_t)k;
+    }
+    if (s->in.len == 0)
+        wf_buffer_free(&s->in);
+}
+
+static void fail_write(wf_stream *s, int err)
+{
+    bool heard = s->driver == &wf_raw_driver && s->finish == WF_FINISH_NOT;
+    if (heard && (err == EPIPE || err == ECONNRESET))
+        keep_last_words(s);
+    fail_errno(s, err);
+}
+
 /* Bytes that the kernel took; -1 on failure (the stream is gone). */
 static long transmit(wf_stream *s, const struct iovec *iov, int n)
 {
     long k = s->transport->write(s, iov, n);
     if (k >= 0)
         return k;
-    fail_errno(s, (int)-k);
+    fail_write(s, (int)-k);
     return -1;
 }
 
@@ -428,7 +452,7 @@ void wf_stream_flush(wf_stream *s)
 void wf_stream_sent(wf_stream *s, long result, size_t n)
 {
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
-        fail_errno(s, (int)-result);
+        fail_write(s, (int)-result);
         return;
     }
     took(s, result > 0 ? (size_t)result : 0, n);
