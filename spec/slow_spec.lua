@@ -2,6 +2,7 @@
 -- within its marks, and nothing is lost or reordered on the way.
 
 local weft = require "weft"
+local pair = require "spec.scripts.pair"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
 
@@ -148,6 +149,43 @@ describe("a peer that never reads", function()
       assert.equal("busy", code, message)
       repeat local f = c:read() until f.op == "text" and f.payload == "first"
       assert.is_true(first:join(SOON))
+   end, opts)
+
+   both("forgets none of those that wait because another one came first", function(ws, c)
+      local message, each = ("m"):rep(49000), rounds(300, 40)
+      local sent, over = 0, false
+      local function send_all()
+         local n = 0
+         while n < each do
+            local ok, why, code = ws:send(message, "binary")
+            if ok then n, sent = n + 1, sent + 1
+            elseif code ~= "busy" then error(why)
+            else weft.sleep(0) end
+         end
+      end
+      -- one that goes on as soon as a byte comes, before those that were woken for there is room
+      local bell, rope = pair.streams()
+      local _ <close> = pair.closer { bell, rope }
+      local early = weft.spawn(function()
+         local n = 0
+         while n < each do
+            bell:receive(1)
+            while n < each and ws:send(message, "binary") do n, sent = n + 1, sent + 1 end
+         end
+      end)
+      local late = weft.spawn(send_all)
+      local ringing = weft.spawn(function()
+         while not over do
+            rope:send "."
+            weft.sleep(0)
+         end
+      end)
+      for _ = 1, 2 * each do assert.is_true(c:take "binary" == message) end
+      early:join(SOON)
+      late:join(SOON)
+      over = true
+      ringing:join(SOON)
+      assert.equal(2 * each, sent)
    end, opts)
 
    both("but then does, gets everything that was sent before a close", function(ws, c)

@@ -370,6 +370,32 @@ describe("stream:send", function()
       end)
    end)
 
+   it("lets nobody between the pieces of what another task sends", function()
+      run(function()
+         local near, far = streams()
+         local data, others = ("x"):rep(8 << 20), 0
+         local sending = weft.spawn(function() return near:send(data) end)
+         -- a task that goes on as soon as its bytes come, so also between the moment when there
+         -- is room again and the one when who waits for that goes on
+         local bell, rope = streams()
+         local nosy = weft.spawn(function()
+            while bell:receive(1) do
+               if near:send "y" then others = others + 1 end
+            end
+         end)
+         local got = {}
+         for i = 1, #data >> 16 do
+            rope:send "."
+            got[i] = assert(far:receive(1 << 16))
+         end
+         assert.is_true(table.concat(got) == data)
+         assert.equal(#data, sending:join())
+         rope:close()
+         nosy:join()
+         assert.equal(("y"):rep(others), others > 0 and far:receive(others) or "")
+      end, 30)
+   end)
+
    it("ends with \"closed\" when the stream is closed meanwhile, or the peer goes", function()
       run(function()
          for _, who in ipairs { "near", "far" } do

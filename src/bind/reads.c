@@ -151,9 +151,12 @@ static int ready_udp(lua_State *L, wf_udp *u, bool write, lua_KContext woken)
 static int ready_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
+    wf_handle *h = wf_class_test(L, 1, WF_CLASS_STREAM);
+    if (h && h->object && woken && lua_toboolean(L, 2))
+        ((wf_stream *)h->object)->resuming = false;
     if (woken && wf_woken(L) == WF_TIMEOUT)
         return wf_fail(L, WF_TIMEOUT, "timeout");
-    wf_handle *h = wf_class_test(L, 1, WF_CLASS_LISTENER);
+    h = wf_class_test(L, 1, WF_CLASS_LISTENER);
     if (h && h->object)
         return ready_listener(L, (wf_listener *)h->object, woken);
     h = wf_class_test(L, 1, WF_CLASS_UDP);

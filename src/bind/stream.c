@@ -246,8 +246,12 @@ static int send_step(lua_State *L, lua_KContext taken, bool first)
 static int send_k(lua_State *L, int status, lua_KContext taken)
 {
     (void)status;
+    wf_stream *s = stream_of(L);
+    wf_woken_task(L);
+    if (s)
+        s->resuming = false;
     if (wf_woken(L) == WF_TIMEOUT)
-        return fail_send(L, stream_of(L), WF_TIMEOUT, taken);
+        return fail_send(L, s, WF_TIMEOUT, taken);
     return send_step(L, taken, false);
 }
 
@@ -270,7 +274,7 @@ static int stream_send(lua_State *L)
     lua_pushinteger(L, last);
     if (!s || s->fd < 0)
         return fail_send(L, s, WF_CLOSED, first - 1);
-    if (s->writer) {
+    if (s->writer || s->resuming) {
         wf_fail_busy(L, "send on this stream");
         lua_pushinteger(L, first - 1);
         lua_insert(L, -2);

@@ -314,15 +314,22 @@ bool wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until)
     if (until != INFINITY && !set_alarm(w, until))
         return false;
     w->slot = slot;
+    w->next = NULL;
     w->reason = WF_OK;
+    while (*slot)
+        slot = &(*slot)->next;
     *slot = w;
     return true;
 }
 
 void wf_waiter_leave(wf_waiter *w)
 {
-    if (w->slot)
-        *w->slot = NULL;
+    wf_waiter **at = w->slot;
+    if (at) {
+        while (*at != w)
+            at = &(*at)->next;
+        *at = w->next;
+    }
     w->slot = NULL;
     w->late = false;
     clear_alarm(w);
@@ -341,12 +348,11 @@ bool wf_waiter_woken(wf_waiter *w)
 
 void wf_wake(wf_waiter **slot, enum wf_error reason)
 {
-    wf_waiter *w = *slot;
-    if (!w)
-        return;
-    wf_waiter_leave(w);
-    w->reason = reason;
-    wf_loop_ready(w->owner);
+    for (wf_waiter *w; (w = *slot);) {
+        wf_waiter_leave(w);
+        w->reason = reason;
+        wf_loop_ready(w->owner);
+    }
 }
 
 bool wf_wake_now(wf_waiter **slot, enum wf_error reason)
@@ -356,6 +362,7 @@ bool wf_wake_now(wf_waiter **slot, enum wf_error reason)
         return false;
     wf_waiter_leave(w);
     w->reason = reason;
+    wf_wake(slot, reason);
     w->owner->class->run(w->owner);
     return true;
 }

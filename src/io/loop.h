@@ -59,6 +59,7 @@ struct wf_object {
 typedef struct wf_waiter {
     wf_object *owner; /* its job resumes the party */
     struct wf_waiter **slot;
+    struct wf_waiter *next; /* came to the slot while this one was on its way to it */
     struct wf_alarm *alarm; /* while it waits for a limited time */
     enum wf_error reason;   /* why it was woken; WF_OK: look at your condition */
     bool late;              /* its time is over; what else this turn brings goes first */
@@ -131,12 +132,13 @@ bool wf_loop_forked(const wf_loop *loop);
 void wf_loop_ready(wf_object *object);
 
 void wf_waiter_init(wf_waiter *w, wf_object *owner);
-/* Puts w into an empty slot until woken, or until the absolute time `until`
- * (INFINITY: for ever). False: no memory, it does not wait. */
+/* Puts w into the slot until woken, or until the absolute time `until` (INFINITY: for
+ * ever). False: no memory, it does not wait. Who finds somebody there is told so before;
+ * but one that was woken, and has to wait again, may find a newcomer: both stay. */
 bool wf_waiter_wait(wf_waiter *w, wf_waiter **slot, double until);
-/* Takes the slot's waiter, if any, and makes it ready. */
+/* Takes all who wait there out of the slot, and makes them ready. */
 void wf_wake(wf_waiter **slot, enum wf_error reason);
-/* The same, and resumes it now: only from the pump. False: there was none. */
+/* The same, and resumes the first now: only from the pump. False: there was none. */
 bool wf_wake_now(wf_waiter **slot, enum wf_error reason);
 /* Ends w's wait from its own side. */
 void wf_waiter_leave(wf_waiter *w);

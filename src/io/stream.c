@@ -431,8 +431,10 @@ static void flushed(wf_stream *s)
     } else if (watched(s) & EV_WRITE) {
         watch_write(s, false);
     }
-    if (s->writer && s->out.bytes <= s->low)
+    if (s->writer && s->out.bytes <= s->low) {
+        s->resuming = !s->upper; /* messages are whole in any case */
         wf_wake(&s->writer, WF_OK);
+    }
     if (s->hungry && s->out.bytes <= s->low)
         s->driver->drained(s);
     if (empty && s->half_closing && !s->driver->opens) /* a handshake has to send, too */

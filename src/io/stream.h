@@ -83,9 +83,10 @@ struct wf_stream {
     bool half_closing : 1; /* ... as soon as the output has left */
     bool stepwise : 1;     /* its timeout is of each wait, not of each operation */
     bool hungry : 1;       /* the driver keeps output back until there is room */
-    bool stalled : 1;      /* blocked until the transport has received something */
-    uint8_t finish;        /* wf_finish */
-    enum wf_error error;   /* why the descriptor is gone */
+    bool resuming : 1;   /* the writer was woken and goes on next: nobody gets between */
+    bool stalled : 1;    /* blocked until the transport has received something */
+    uint8_t finish;      /* wf_finish */
+    enum wf_error error; /* why the descriptor is gone */
     wf_outq out;
     wf_buffer in; /* received, not yet asked for */
     wf_waiter *reader, *writer;
