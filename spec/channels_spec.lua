@@ -122,6 +122,70 @@ for name, connect in pairs(transports) do
          end)
       end)
 
+      it("lets who joined leave where something fails behind that", function()
+         run(function()
+            local app, port = helper.app()
+            local seen = {}
+            app:channel("room.*", { presence = { grace = 0, max = 1 },
+               join = function(_, _, id)
+                  seen[#seen + 1] = "join " .. id
+                  return true
+               end,
+               user = function(_, _, id)
+                  if id == "bad" then error "broken hook" end
+                  return id ~= "none" and id or ""
+               end,
+               leave = function()
+                  weft.sleep(0)
+                  seen[#seen + 1] = "leave"
+               end })
+            local c, other = connect(port), connect(port)
+            local errors = server.errors(function()
+               for _, id in ipairs { "bad", "none" } do
+                  is_error("internal", c:ask { type = "subscribe", topic = "room.1", params = id })
+               end
+            end)
+            assert.equal(2, #errors)
+            assert.truthy(errors[1]:find("broken hook", 1, true))
+            c:subscribe("room.1", { params = "ann" })
+            is_error("too_many", other:ask { type = "subscribe", topic = "room.1", params = "bob" })
+            c:ask { type = "unsubscribe", topic = "room.1" }
+            eventually(function() return #seen == 8 end)
+            assert.equal("join bad, leave, join none, leave, join ann, join bob, leave, leave",
+               table.concat(seen, ", "))
+         end)
+      end)
+
+      it("ends each subscription once, also where on_change ends them all", function()
+         run(function()
+            local app, port = helper.app()
+            local leaves, contexts = 0, {}
+            app:channel("room.*", {
+               join = function(ctx, _, id)
+                  contexts[id] = ctx
+                  return true
+               end,
+               user = function() return "ann" end,
+               leave = function() leaves = leaves + 1 end,
+               presence = { grace = 0, on_change = function(_, event)
+                  if event ~= "leave" then return end
+                  for i = 1, 3 do contexts.first:kick("room." .. i) end
+               end } })
+            local first, second = connect(port), connect(port)
+            for i = 1, 3 do
+               first:subscribe("room." .. i, { params = "first" })
+               second:subscribe("room." .. i, { params = "second" })
+            end
+            second.close()
+            eventually(function() return leaves == 3 end)
+            first.close()
+            eventually(function() return leaves >= 6 end)
+            for i = 1, 3 do assert.same({}, app:presence("room." .. i)) end
+            weft.sleep(0.01)
+            assert.equal(6, leaves)
+         end)
+      end)
+
       it("tells a joiner of on_change's words behind the reply, none lost", function()
          run(function()
             local app, port = helper.app()

@@ -144,6 +144,20 @@ local function enter(self, sub, request, data)
       .. (data and ',"data":' .. data or "") .. "}"
 end
 
+-- Behind `join`, which said yes: what stands in the reply, or nil, code, message.
+local function take_place(self, request, sub, params, data)
+   if self.desk:rules_of(sub.topic) then
+      sub.user, sub.data = identify(self, sub.channel, sub.topic, params)
+   end
+   if self.closed then return nil, "internal" end
+   return enter(self, sub, request, data)
+end
+
+local function failed(text)
+   core.report(text)
+   return nil, "internal", "internal error"
+end
+
 local function subscribe(self, request)
    local topic, value = request.topic, request.value
    local channel = self.desk:channel_of(topic)
@@ -158,13 +172,11 @@ local function subscribe(self, request)
    local ok, data, message = join(self, channel, topic, params)
    if not ok then return nil, data, message end
    local sub = { topic = topic, channel = channel }
-   if self.desk:rules_of(topic) then
-      sub.user, sub.data = identify(self, channel, topic, params)
-   end
-   local text, code
-   if not self.closed then text, code, message = enter(self, sub, request, data) end
-   if not text then farewell(self, sub) end
-   return text or nil, code or "internal", message
+   local fine, text, code, why = guarded(take_place, self, request, sub, params, data)
+   if not fine then text, code, why = failed(text) end
+   -- who joined leaves, whatever came in between
+   if not text and self.subscriptions[topic] ~= sub then farewell(self, sub) end
+   return text, code, why
 end
 
 local function unsubscribe(self, request)
@@ -281,10 +293,7 @@ local function perform(self, request)
    local _ <close> = request.flight
    if self.closed then return end
    local ok, text, code, message = guarded(run, self, request)
-   if not ok then
-      core.report(text)
-      text, code, message = nil, "internal", "internal error"
-   end
+   if not ok then text, code, message = failed(text) end
    answer(self, request, text, code, message)
    if request.later then request.later() end
 end
@@ -424,9 +433,13 @@ function peer:close()
    if self.closed then return end
    self.closed = true
    local ended = {}
-   for _, sub in pairs(self.subscriptions) do ended[#ended + 1] = sub end
-   for _, sub in ipairs(ended) do drop(self, sub) end
-   for _, sub in ipairs(ended) do farewell(self, sub) end
+   local _, sub = next(self.subscriptions)
+   while sub do -- whoever is told of its leaving may end others
+      drop(self, sub)
+      ended[#ended + 1] = sub
+      _, sub = next(self.subscriptions)
+   end
+   for _, one in ipairs(ended) do farewell(self, one) end
 end
 
 peer.__close = peer.close
