@@ -244,6 +244,18 @@ local function check_closing(closing)
    end
 end
 
+-- What belongs to an iterator is closed, too, where its answer cannot be sent.
+local unsent = {}
+function unsent:__close(err)
+   local meta = err ~= nil and getmetatable(self.closing)
+   if type(meta) == "table" and meta.__close then meta.__close(self.closing, err) end
+end
+
+--- response.guard(closing): a `<close>` variable around all that makes the plan.
+function response.guard(closing)
+   return setmetatable({ closing = closing }, unsent)
+end
+
 --- Checks an answer and makes its head: a plan { head=, body=, keep=, ... } for
 -- response.send. Raises on misuse, before anything is sent.
 function response.plan(request, keep, status, headers, body, state, control, closing)

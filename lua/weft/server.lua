@@ -107,6 +107,7 @@ end
 local function produce(app, request, path, route, methods)
    local status, headers, body, state, control, closing =
       handle(app, request, path, route, methods)
+   local _ <close> = closing and response.guard(closing)
    if route and route.gzip then
       headers, body, state, control =
          gzip.answer(request, status, headers, body, state, control)
