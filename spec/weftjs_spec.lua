@@ -37,6 +37,16 @@ local CHECKS = {
    "close says goodbye and stays closed",
    "a listener that throws disturbs nobody",
    "bears what is no weft.1",
+   "may be closed by every listener",
+   "a listener of what is lost may use the other rooms",
+   "times may be endless",
+   "a refusal that the server calls closed is one like others",
+   "is alive where clocks are coarse",
+   "bears what is only nearly weft.1",
+   "params that fail for a connection that is lost meanwhile delay no other",
+   "a topic that is subscribed to when the connection opens is asked for once",
+   "WebSocket is left alone once it failed twice where Server-Sent Events work",
+   "waits as long as a busy server says, in whatever form",
    "misuse raises",
 }
 

@@ -474,6 +474,226 @@ await check("bears what is no weft.1", async (server, connect) => {
   same("good", (await came)[0]);
 });
 
+// What happened that nobody caught, while body runs.
+async function quietly(body) {
+  const uncaught = [], note = (error) => uncaught.push(String(error?.message ?? error));
+  for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, note);
+  await body();
+  for (const event of ["uncaughtException", "unhandledRejection"]) process.off(event, note);
+  same([], uncaught);
+}
+
+const turns = async (n) => { for (let i = 0; i < n; i++) await new Promise((done) => setTimeout(done)); };
+
+await check("may be closed by every listener", (server, connect) => quietly(async () => {
+  const weft = connect(), room = weft.subscribe("room.1"), states = [];
+  const off = weft.on("state", (state) => { if (state === "open") weft.close(); });
+  weft.on("state", (state) => states.push(state));
+  const errors = [];
+  room.on("error", (error) => errors.push(error.message));
+  await next(weft, "state", (state) => state === "closed");
+  await turns(20);
+  same([["closed", "open"], []], [states.slice(-2).sort(), errors]);
+  off();
+  await (await server.connection()).socket.close();
+  weft.connect();
+  const peer = await server.connection();
+  await peer.accept();
+  await becomes(room, "subscribed");
+  const closed = next(weft, "state", (state) => state === "closed");
+  room.on("state", (state) => { if (state === "subscribing") weft.close(); });
+  peer.socket.terminate();
+  await closed;
+  await turns(50);
+  same("closed", weft.state);
+}));
+
+await check("a listener of what is lost may use the other rooms", (server, connect) => quietly(async () => {
+  const { weft, room, peer } = await enter(server, connect);
+  const other = weft.subscribe("room.2"), third = weft.subscribe("room.3");
+  await peer.accept();
+  await peer.accept();
+  await becomes(third, "subscribed");
+  let said, left = [];
+  third.on("state", (state) => left.push(state));
+  const off = room.on("state", () => {
+    off();
+    said = other.publish("kept");
+    other.publish("left out", { volatile: true });
+    third.unsubscribe();
+  });
+  peer.socket.terminate();
+  const again = await server.connection();
+  for (const topic of ["room.1", "room.2"]) same(topic, (await again.accept()).topic);
+  const it = await again.take("publish");
+  same(["kept", "room.2"], [it.data, it.topic]);
+  again.say({ type: "reply", id: it.id });
+  await said;
+  same([["unsubscribed"], []], [left, reported.splice(0)]);
+}));
+
+await check("times may be endless", async (server, connect) => {
+  const real = globalThis.setTimeout, delays = [];
+  globalThis.setTimeout = (f, delay, ...args) => {
+    delays.push(delay);
+    return real(f, delay, ...args);
+  };
+  try {
+    const { weft, room, peer } = await enter(server, connect, {},
+      { weft: { pingInterval: Infinity, pingTimeout: Infinity, connectTimeout: Infinity, callTimeout: Infinity } });
+    for (const timeout of [1e10, undefined]) {
+      const call = room.call("echo", 1, { timeout });
+      peer.say({ type: "reply", id: (await peer.take("call")).id, data: 1 });
+      same(1, await call);
+    }
+    same("open", weft.state);
+  } finally {
+    globalThis.setTimeout = real;
+  }
+  expect(delays.every((it) => it === undefined || it < 2 ** 31), `timers that ring at once: ${delays}`);
+});
+
+await check("a refusal that the server calls closed is one like others", async (server, connect) => {
+  const room = connect().subscribe("room.1"), peer = await server.connection(), over = next(room, "state");
+  peer.say({ type: "error", id: (await peer.take("subscribe")).id, code: "closed", message: "come tomorrow" });
+  const [state, why] = await over;
+  same(["unsubscribed", "closed", "come tomorrow"], [state, why.code, why.message]);
+});
+
+await check("is alive where clocks are coarse", async (server, connect) => {
+  const real = performance.now;
+  performance.now = () => Math.floor(real.call(performance) / 1e7) * 1e7; // as good as standing
+  try {
+    const { weft } = await enter(server, connect, {}, { weft: { pingInterval: 1, pingTimeout: 30 } });
+    const states = [];
+    weft.on("state", (state, { reason }) => states.push(reason));
+    await turns(100);
+    same([], states);
+  } finally {
+    performance.now = real;
+  }
+});
+
+await check("bears what is only nearly weft.1", (server, connect) => quietly(async () => {
+  const weft = connect(), room = weft.subscribe("room.1"), errors = [];
+  weft.on("error", ({ code }) => errors.push(code));
+  const peer = await server.connection();
+  await peer.accept({ messages: null, presence: null, recovered: true });
+  await becomes(room, "subscribed");
+  same([], room.presence);
+  const came = next(room, "message", (data) => data === "good");
+  for (const user of [undefined, null, 7]) peer.say({ type: "presence", topic: "room.1", event: "leave", user });
+  peer.say({ type: "message", topic: "room.1", data: "%", encoding: "base64" },
+    { type: "message", topic: "room.1", data: null, encoding: "base64" });
+  peer.socket.send(Buffer.from([1, 2, 3]));
+  peer.say({ type: "message", topic: "room.1", data: "good" });
+  await came;
+  expect(errors.length && errors.every((code) => code === "bad_reply"), `errors: ${errors}`);
+}));
+
+await check("params that fail for a connection that is lost meanwhile delay no other", async (server, connect) => {
+  const asked = [];
+  const weft = connect({ minDelay: 20, maxDelay: 20 });
+  const room = weft.subscribe("room.1", { params: () => new Promise((done, failed) => asked.push({ done, failed })) });
+  room.on("error", () => {});
+  const until = async (n) => { while (asked.length < n) await turns(1); };
+  const peer = await server.connection();
+  await until(1);
+  peer.socket.terminate();
+  const again = await server.connection();
+  await until(2);
+  asked[0].failed(new Error("of the first"));
+  asked[1].failed(new Error("of the second"));
+  await bounded(until(3), "the next try");
+  await turns(50);
+  asked.slice(2).forEach(({ done }, i) => done(i));
+  await again.accept();
+  await becomes(room, "subscribed");
+  same(3, asked.length);
+});
+
+await check("a topic that is subscribed to when the connection opens is asked for once", async (server, connect) => {
+  const weft = connect();
+  weft.on("state", (state) => { if (state === "open") weft.subscribe("room.1"); });
+  const peer = await server.connection();
+  const request = await peer.take("subscribe");
+  await turns(20);
+  same(0, peer.inbox.length, "more than one request");
+  peer.say({ type: "reply", id: request.id, data: {} });
+  await becomes(weft.subscribe("room.1"), "subscribed");
+});
+
+// Server-Sent Events as a page has them, and POST, from a list of answers; each one is told.
+function fakeSse(answers = []) {
+  const fake = { sources: [], posts: [] };
+  globalThis.EventSource = class extends EventTarget {
+    constructor() {
+      super();
+      fake.sources.push(this);
+      setTimeout(() => this.say("session", { session: "s", timeout: 60 }));
+    }
+    say(type, object) {
+      const event = Object.assign(new Event(type), { data: JSON.stringify(object) });
+      if (type === "message") this.onmessage?.(event);
+      else this.dispatchEvent(event);
+    }
+    close() { this.closed = true; }
+  };
+  globalThis.fetch = async (url, { body }) => {
+    const objects = JSON.parse(body), source = fake.sources.at(-1);
+    fake.posts.push(objects.map(({ type }) => type));
+    const answer = answers.shift() ?? { status: 204 };
+    if (answer.status === 204) {
+      setTimeout(() => objects.forEach(({ id }) => source.say("message", { type: "reply", id, data: {} })));
+    }
+    return { ok: answer.status < 300, status: answer.status, headers: new Headers(answer.headers) };
+  };
+  return fake;
+}
+
+await check("WebSocket is left alone once it failed twice where Server-Sent Events work", async (server, connect) => {
+  const { fetch, WebSocket } = globalThis, fake = fakeSse();
+  let tried = 0, sse = false;
+  const Works = globalThis.EventSource;
+  globalThis.EventSource = class { constructor() { if (sse) return new Works(); throw new Error("no network"); } };
+  globalThis.WebSocket = class {
+    constructor() {
+      tried++;
+      setTimeout(() => this.onclose?.({ code: 1006, reason: "" }));
+    }
+    close() {}
+  };
+  try {
+    const weft = connect({ transports: ["websocket", "sse"], minDelay: 1, maxDelay: 2 });
+    const room = weft.subscribe("room.1");
+    while (tried < 4) await turns(1); // nothing works: that says nothing of WebSocket
+    sse = true;
+    const tries = [];
+    for (let i = 0; i < 6; i++) {
+      await becomes(room, "subscribed");
+      tries.push(tried);
+      fake.sources.at(-1).onerror();
+    }
+    same([1, 0, 0, 0, 0], tries.slice(1).map((it, i) => it - tries[i]));
+  } finally {
+    Object.assign(globalThis, { fetch, WebSocket });
+  }
+});
+
+await check("waits as long as a busy server says, in whatever form", async (server, connect) => {
+  const { fetch } = globalThis;
+  const later = (value) => ({ status: 429, headers: { "retry-after": value } });
+  const fake = fakeSse([later("Thu, 01 Jan 1970 00:00:00 GMT"), later("0"), later("soon")]);
+  try {
+    const weft = connect({ transports: ["sse"] }), room = weft.subscribe("room.1"), before = performance.now();
+    await becomes(room, "subscribed");
+    expect(performance.now() - before > 1500, "it came back at once");
+    same(4, fake.posts.length);
+  } finally {
+    globalThis.fetch = fetch;
+  }
+});
+
 await check("misuse raises", async (server, connect) => {
   const raises = (text, f) => {
     try {

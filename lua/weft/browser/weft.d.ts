@@ -29,7 +29,7 @@ export interface Options {
 }
 
 /** closed: the connection is, or it went before the answer came (what was asked may have happened).
- *  too_many: the queue is full. bad_reply: what the server sent is no JSON. unsubscribed: the room
+ *  too_many: the queue is full. bad_reply: what the server sent is no weft.1. unsubscribed: the room
  *  was left. The others are the server's. */
 export type Code =
   | "closed" | "timeout" | "too_many" | "unsubscribed" | "bad_reply" | "bad_request" | "unknown_type"

@@ -18,6 +18,7 @@ const CROWDED = 1 << 16;    // bytes on their way, above which what is volatile 
 const LATER = 1;            // seconds, when the server has too much under way and does not say how long
 const BATCH = 1 << 15;      // characters of one POST, as long as one message is not longer
 const MOST = 32;            // objects of one POST: max_in_flight of a server that sets nothing else
+const LONGEST = 2 ** 31 - 1; // of a timer: a longer one, Infinity as well, would ring at once
 
 // RFC 6455 7.4.1: the server has all it wanted, or will never want us.
 const FINAL = [1000, 1003, 1008, 1010];
@@ -30,6 +31,8 @@ export class WeftError extends Error {
     this.code = code;
   }
 }
+
+const after = (delay, f) => setTimeout(f, Math.min(delay, LONGEST));
 
 function checkNames(kind, names, known) {
   const wrong = names.find((name) => !Object.hasOwn(known, name));
@@ -111,8 +114,8 @@ const TRANSPORTS = {
         method: "POST", headers: { "content-type": "application/json" }, body: `[${batch}]`, signal: abort.signal,
       });
       if (answer.status === 429) {
-        const seconds = answer.headers.get("retry-after") || LATER;
-        return new Promise((done) => setTimeout(done, seconds * 1000));
+        const seconds = Number(answer.headers.get("retry-after")); // NaN: proxies may say a date
+        return new Promise((done) => after((seconds > 0 ? seconds : LATER) * 1000, done));
       }
       if (answer.status === 413 && batch.length > 1) { // nothing of it was done
         most = batch.length >> 1;
@@ -162,12 +165,14 @@ class Room extends Emitter {
   #weft;
   #params;
   #known = false;   // whether it was subscribed before, so that something may have been missed
+  #turn = 0;        // of joining; what belongs to an earlier one comes too late
   #failures = 0;
   #timer = 0;
 
   state = "subscribing";
   presence = [];
   data = undefined;
+  _link = null;     // where it has asked to join
 
   constructor(weft, topic, { params, since }) {
     super("message", "presence", "missed", "recovered", "reset", "state", "error");
@@ -195,27 +200,29 @@ class Room extends Emitter {
 
   // Says to the server that we are here; `send` (object, done, failed) is the current connection's.
   async _join(send) {
+    const turn = ++this.#turn;
     clearTimeout(this.#timer);
     try {
       const params = typeof this.#params === "function" ? await this.#params() : this.#params;
-      if (this.state !== "subscribing") return;
+      if (this.state !== "subscribing" || turn !== this.#turn) return;
       const { topic, epoch, offset } = this;
       send({ type: "subscribe", topic, params, ...epoch !== undefined && { epoch, offset } },
         (reply) => this.#joined(reply ?? {}), (error) => this.#refused(error, send));
     } catch (error) { // of params()
-      this.#refused(new WeftError("internal", String(error?.message ?? error)), send);
+      if (turn === this.#turn) this.#refused(new WeftError("internal", String(error?.message ?? error)), send);
     }
   }
 
   #refused(error, send) {
-    if (this.state !== "subscribing" || error.code === "closed") return;
+    if (this.state !== "subscribing") return;
     this._emit("error", error);
     if (!TEMPORARY.includes(error.code)) return this.#weft._drop(this, error);
-    this.#timer = setTimeout(() => this._join(send), this.#weft._delay(++this.#failures));
+    this.#timer = after(this.#weft._delay(++this.#failures), () => this._join(send));
   }
 
-  #joined({ epoch, offset, recovered, messages = [], presence = [], data }) {
+  #joined({ epoch, offset, recovered, data, ...more }) {
     if (this.state !== "subscribing") return; // it was left before the answer came
+    const messages = more.messages ?? [], presence = more.presence ?? [];
     const returned = this.#known;
     this.#known = true;
     this.#failures = 0;
@@ -260,11 +267,13 @@ class Room extends Emitter {
     }
   }
 
+  // The connection is. True: that is to be told, once all rooms know.
   _lost() {
     clearTimeout(this.#timer);
-    if (this.state !== "subscribed") return;
+    this.#turn++;
+    if (this.state !== "subscribed") return false;
     this.state = "subscribing";
-    this._emit("state", this.state);
+    return true;
   }
 
   _end(error) {
@@ -287,12 +296,14 @@ export class Weft extends Emitter {
   #others = [];             // the transports that this round has not tried yet
   #timer = 0;               // until the next attempt, or for the one that is under way
   #pulse = 0;
-  #heard = 0;               // when something came last; 0: nothing came on this link
+  #heard = null;            // when something came last; null: nothing came on this link
   #since = 0;
   #least = Infinity;        // after how long the link wants to hear of us
   #probed = 0;
+  #asked = false;           // since then nothing has come
   #failures = 0;
-  #refused = 0;             // how often WebSocket failed without ever having worked in between
+  #without = false;         // this round had no WebSocket that said anything
+  #refused = 0;             // how often that was so and another transport worked
   #blocked = 0;             // until when it is left alone
 
   state = "closed";
@@ -326,6 +337,7 @@ export class Weft extends Emitter {
 
   #begin() {
     this.#watch(true);
+    this.#without = false;
     const names = this.#options.transports;
     const rest = names.filter((name) => name !== "websocket");
     this.#dial(rest.length && performance.now() < this.#blocked ? rest : names);
@@ -346,7 +358,7 @@ export class Weft extends Emitter {
     clearTimeout(this.#timer);
     this.transport = name;
     this.#others = others;
-    this.#heard = 0;
+    this.#heard = null;
     const only = (f) => (...args) => { if (this.#link === link) f(...args); };
     const lost = (code, reason) => this.#lost(code, reason);
     let link = this.#link = { close() {} };
@@ -357,35 +369,41 @@ export class Weft extends Emitter {
     } catch (error) { // the page's policy, or an environment without it
       queueMicrotask(only(() => lost(1006, error.message)));
     }
-    this.#timer = setTimeout(only(() => lost(1006, "connect timeout")), this.#options.connectTimeout);
+    this.#timer = after(this.#options.connectTimeout, only(() => lost(1006, "connect timeout")));
     this.#show("connecting");
   }
 
   #opened(least) {
+    const link = this.#link;
     this.#least = least;
     this.#since = performance.now();
     this.#show("open");
     for (const room of this.#rooms.values()) this.#join(room);
+    if (this.#link !== link) return; // a listener has closed it
     this.#probe(this.#options.pingTimeout); // that it opened proves nothing yet: proxies do, too
   }
 
   #join(room) {
     const link = this.#link;
-    room._join((object, done, failed) => {
-      if (link === this.#link) this.#transmit(this.#request(null, object, done, failed));
-    });
+    if (!link || room._link === link) return;
+    room._link = link;
+    const only = (f) => (...args) => { if (this.#link === link) f(...args); };
+    room._join(only((object, done, failed) =>
+      this.#transmit(this.#request(null, object, done, only(failed)))));
   }
 
   // The link is no more. Who was never heard gives way to the next transport at once.
   #lost(code, reason) {
-    const lasted = this.#heard && performance.now() - this.#since;
-    if (this.transport === "websocket" && !this.#heard) this.#refused++;
+    const silent = this.#heard === null;
+    if (silent && this.transport === "websocket") this.#without = true;
+    this.state = "waiting"; // already for listeners of what is lost now
     this.#drop();
+    if (this.state !== "waiting") return; // one of them has closed it, or begun anew
     if (FINAL.includes(code)) return this.#end(reason, code);
-    if (!lasted && this.#others.length) return this.#dial(this.#others);
-    if (lasted > STABLE) this.#failures = 0;
+    if (silent && this.#others.length) return this.#dial(this.#others);
+    if (!silent && performance.now() - this.#since > STABLE) this.#failures = 0;
     const delay = this._delay(++this.#failures);
-    this.#timer = setTimeout(() => this.connect(), delay);
+    this.#timer = after(delay, () => this.connect());
     this.#show("waiting", { delay, code, reason });
   }
 
@@ -396,7 +414,9 @@ export class Weft extends Emitter {
     this.#link = null;
     link?.close();
     this.#fail((request) => request.sent, "closed", "the connection was lost before the answer came");
-    for (const room of this.#rooms.values()) room._lost();
+    for (const room of [...this.#rooms.values()].filter((it) => it._lost())) {
+      if (room.state === "subscribing") room._emit("state", room.state);
+    }
   }
 
   #end(reason, code = 1000) {
@@ -405,7 +425,7 @@ export class Weft extends Emitter {
     this.state = "closed"; // already for listeners of what ends now
     this.#drop();
     this.#fail(() => true, "closed", "the connection was closed");
-    this.#show("closed", { code, reason });
+    if (this.state === "closed") this.#show("closed", { code, reason });
   }
 
   // Full jitter: the pages of a server that was restarted do not return together.
@@ -438,40 +458,46 @@ export class Weft extends Emitter {
   #probe(limit) {
     this.#link.send(`{"type":"ping","id":${++this.#id}}`);
     this.#probed = performance.now();
+    this.#asked = true; // clocks are too coarse to compare times, for privacy's sake
     clearTimeout(this.#pulse);
-    this.#pulse = setTimeout(() => {
-      if (this.#heard > this.#probed) this.#beat();
+    this.#pulse = after(Math.min(limit, this.#least), () => {
+      if (!this.#asked) this.#beat();
       else this.#lost(1006, "ping timeout");
-    }, limit);
+    });
   }
 
   #beat() {
     const now = performance.now(), { pingInterval, pingTimeout } = this.#options;
     const left = Math.min(this.#heard + pingInterval, this.#probed + this.#least) - now;
     if (left <= 0) return this.#probe(pingTimeout);
-    this.#pulse = setTimeout(() => this.#beat(), left);
+    this.#pulse = after(left, () => this.#beat());
   }
 
   #alive() {
-    if (!this.#heard) {
+    if (this.#heard === null) {
       clearTimeout(this.#timer); // connectTimeout
-      const socket = this.transport === "websocket";
-      this.#blocked = !socket && this.#refused > 1 ? performance.now() + BLOCKED : 0;
-      if (socket || this.#blocked) this.#refused = 0;
+      if (this.transport === "websocket") this.#refused = 0;
+      else if (this.#without && ++this.#refused > 1) {
+        this.#blocked = performance.now() + BLOCKED;
+        this.#refused = 0;
+      }
     }
     this.#heard = performance.now();
+    this.#asked = false;
   }
 
   // ---- what comes ----
 
   #text(text) {
     this.#alive();
-    let object;
     try {
-      object = JSON.parse(text);
-    } catch {
-      return this._emit("error", new WeftError("bad_reply", "the server sent what is no JSON"));
+      this.#take(JSON.parse(text));
+    } catch (error) {
+      this._emit("error", new WeftError("bad_reply", `the server sent what is no weft.1: ${error.message}`));
     }
+  }
+
+  #take(object) {
     const { type, id, code, message, data, topic } = object ?? {};
     if (type === "reply") this.#settle(id, null, data);
     else if (type !== "error") this.#rooms.get(topic)?._receive(object);
@@ -525,7 +551,7 @@ export class Weft extends Emitter {
     const request = this.#request(room, object, done, failed);
     if (timeout > 0 && timeout < Infinity) {
       const error = new WeftError("timeout", `no answer within ${timeout} ms`);
-      request.timer = setTimeout(() => this.#settle(request.id, error), timeout);
+      request.timer = after(timeout, () => this.#settle(request.id, error));
     }
     if (ready) this.#transmit(request);
   }
