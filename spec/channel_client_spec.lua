@@ -385,6 +385,108 @@ describe("weft.channel_client", function()
       end)
    end)
 
+   it("takes the server's own word \"closed\" for a refusal like others", function()
+      run(function()
+         local app, port = helper.app()
+         local open, contexts = true, 0
+         app:channel("room.*", { join = function(_, topic)
+            contexts = contexts + 1
+            return open and topic ~= "room.0", "closed", "come tomorrow"
+         end })
+         local between = new_relay(port)
+         local client = connect(between.port)
+         assert.same({ "come tomorrow", "closed" }, { select(2, client:subscribe "room.0") })
+         local room = assert(client:subscribe "room.1")
+         open = false
+         between:cut()
+         local event = room:event(SOON)
+         assert.same({ "unsubscribed", "closed", "come tomorrow" },
+            { event.type, event.code, event.message })
+         assert.is_true(room.closed)
+      end)
+   end)
+
+   it("leaves a topic on the connection it was entered on, and on no later one", function()
+      run(function()
+         local app, port = helper.app()
+         app:channel("room.*", { receive = true })
+         local between = new_relay(port)
+         local client = connect(between.port)
+         local room = assert(client:subscribe "room.1")
+         local other = assert(client:subscribe "room.2")
+         assert(other:publish("first", { wait = false }))
+         room:close() -- neither has been sent
+         between.up = false
+         between:cut()
+         client.ws:close()
+         eventually(function() return not client.connected end)
+         local task = weft.spawn(client.subscribe, client, "room.1")
+         between.up = true
+         room = assert(task:join(SOON))
+         assert(other:publish "second")
+         app:publish("room.1", "hello")
+         assert.equal("hello", room:receive(SOON))
+         assert.equal(1, app:subscribers "room.1")
+      end)
+   end)
+
+   it("says so when a subscribe finds the queue full", function()
+      run(function()
+         local app, port = helper.app()
+         app:channel("room.*", { receive = true })
+         local client = connect(port, { max_queue = 2 })
+         local room = assert(client:subscribe "room.1")
+         for i = 1, 2 do assert(room:publish(i, { wait = false })) end
+         local _, message, code = client:subscribe "room.2"
+         assert.equal("too_big", code)
+         assert.truthy(message:find("max_queue", 1, true))
+         eventually(function() return client.queued == 0 end)
+         assert.truthy(client:subscribe "room.2")
+      end)
+   end)
+
+   it("goes on without what it missed when that is over max_message", function()
+      run(function()
+         local app, port = helper.app()
+         app:channel("news", { history = true })
+         local between = new_relay(port)
+         local client = connect(between.port, { max_message = 4096 })
+         local room = assert(client:subscribe "news")
+         between.up = false
+         between:cut()
+         eventually(function() return not client.connected end)
+         for _ = 1, 10 do app:publish("news", ("x"):rep(1000)) end
+         between.up = true
+         assert.same({ type = "recovered", recovered = false }, room:event(SOON))
+         app:publish("news", "live")
+         local data, event = room:receive(SOON)
+         assert.same({ "live", 11 }, { data, event.offset })
+      end)
+   end)
+
+   it("bears replies that lack what they should have", function()
+      run(function()
+         local app, port = helper.app()
+         app:websocket("/odd", function(ws)
+            local function answer(data)
+               local text = ws:receive()
+               ws:send(('{"type":"reply","id":%s,"data":%s}'):format(text:match '"id":(%d+)', data))
+            end
+            answer '{"epoch":"e","recovered":null,"messages":null}'
+            for _, more in ipairs { '"epoch":"e","offset":1', '"epoch":null,"offset":null',
+               '"epoch":7,"offset":"x"', '"epoch":"e","offset":1.5' } do
+               ws:send(('{"type":"message","topic":"room","data":1,%s}'):format(more))
+            end
+            ws:close(1012)
+         end, { protocols = { "weft.1" } })
+         local client = server.keep(weft.channel_client(
+            ("ws://127.0.0.1:%d/odd"):format(port), options()))
+         local room = assert(client:subscribe "room")
+         for _ = 1, 8 do repeat until assert(room:event(SOON)).type == "message" end
+         client:close()
+      end)
+   end)
+
    it("blames the script for what cannot be right", function()
       run(function()
          local app, port = helper.app()
@@ -401,6 +503,7 @@ describe("weft.channel_client", function()
          blames("max_queue", function() weft.channel_client("ws://x", { max_queue = 0 }) end)
          blames("the topic", function() client:subscribe(5) end)
          blames("JSON", function() client:subscribe("t", { print }) end)
+         blames("UTF-8", function() client:subscribe "\xFF" end)
          blames("JSON", function() room:publish(print) end)
          blames("what", function() room:publish(1, { what = 1 }) end)
          blames("the method", function() room:call(5) end)

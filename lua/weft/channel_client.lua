@@ -21,8 +21,8 @@ local module = { methods = client }
 -- -- requests ----------------------------------------------------------------------------
 
 -- { id=, text=, box= the channel for its answer, or done= a function(answer | nil, message, code),
---   sent= }; of no use any more once it is over. What is to be sent stands in the outbox, or in
--- `joins`, which goes before it.
+--   sent=, bound= to this connection }; of no use any more once it is over. What is to be sent
+-- stands in the outbox, or in `joins`, which goes before it.
 
 local function take_out(self, request)
    if request.queued then self.queued = self.queued - 1 end
@@ -48,17 +48,28 @@ local function text_of(object, where, level)
    return text
 end
 
+local function put_out(self, request)
+   if request.id then self.pending[request.id] = request end
+   self.queued, request.queued = self.queued + 1, true
+   list.push(self.outbox, request)
+   if self.sender then core.unpark(self.sender) end
+end
+
 -- Puts it into the outbox: true | nil, message, code
 local function line_up(self, request)
    if self.failure then return nil, self.failure.message, self.failure.code end
    if self.queued >= self.opts.max_queue then
       return nil, "too many requests wait to be sent (max_queue)", "too_big"
    end
-   if request.id then self.pending[request.id] = request end
-   self.queued, request.queued = self.queued + 1, true
-   list.push(self.outbox, request)
-   if self.sender then core.unpark(self.sender) end
+   put_out(self, request)
    return true
+end
+
+-- Leaves a topic where it was entered: the next connection knows nothing of it, or is asked
+-- for it anew. It has no limit, for who is not told sends on.
+local function say_goodbye(self, topic)
+   if not self.ws then return end
+   put_out(self, { text = weft1.encode { type = "unsubscribe", topic = topic }, bound = true })
 end
 
 local function new_id(self)
@@ -136,15 +147,16 @@ local function join_later(self, one, ws)
    end)
 end
 
--- What subscribing came to. A connection that broke meanwhile says nothing.
+-- What subscribing came to. A connection that broke meanwhile says nothing; unless what would
+-- be replayed was too big (1009), which it would be again.
 local function joined(self, one, ws, answer, message, code)
    local mine = room.inner(one)
    if answer then
       room.enter(one, type(answer.data) == "table" and answer.data or {}, mine.entered)
       if not mine.entered then mine.joined:send { ok = true } end
       mine.entered = true
-   elseif code == "closed" then
-      return
+   elseif self.ws ~= ws or self.failure then
+      if ws:closed() == 1009 then one.epoch, one.offset = nil, nil end
    elseif mine.entered and transient[code] then
       join_later(self, one, ws)
    else
@@ -162,6 +174,12 @@ function ask_to_join(self, one)
    request.done = function(...) joined(self, one, ws, ...) end
    self.pending[request.id] = request
    return request
+end
+
+local function ask_now(self, one)
+   local request = ask_to_join(self, one)
+   local ok, message, code = line_up(self, request)
+   if not ok then settle(self, request, nil, message, code) end
 end
 
 -- In front of all that waited for the connection, in the order of their subscribing.
@@ -182,7 +200,7 @@ end
 
 local function give_up(self, one, message, code)
    end_room(self, one)
-   if self.ws then link.tell(self, { type = "unsubscribe", topic = one.topic }) end
+   say_goodbye(self, one.topic)
    return nil, message, code
 end
 
@@ -198,13 +216,14 @@ function client:subscribe(topic, params, timeout)
    if timeout ~= nil then
       options.argument(timeout, "number", "the timeout", "client:subscribe", 2)
    end
+   text_of(topic, "client:subscribe", 2)
    text_of(params, "client:subscribe", 2)
    if self.failure then return nil, self.failure.message, self.failure.code end
    if self.rooms[topic] then
       return nil, "this client is subscribed to the topic", "already_subscribed"
    end
    local one = new_room(self, topic, params)
-   if self.ws then line_up(self, ask_to_join(self, one)) end
+   if self.ws then ask_now(self, one) end
    local guard <close> = setmetatable({ client = self, room = one }, joining)
    local outcome, message, code = room.inner(one).joined:receive(timeout
       or self.opts.request_timeout)
@@ -223,7 +242,7 @@ end
 function link.forget(self, one)
    local mine = self.rooms[one.topic] == one
    end_room(self, one)
-   if mine and self.ws then link.tell(self, { type = "unsubscribe", topic = one.topic }) end
+   if mine then say_goodbye(self, one.topic) end
 end
 
 -- -- reading -----------------------------------------------------------------------------------
@@ -276,9 +295,19 @@ local function begin(self, ws)
    self.sending = core.spawn(send_all, self, ws)
 end
 
+local function drop_bound(self)
+   local request = self.outbox.next
+   while request ~= self.outbox do
+      local following = request.next
+      if request.bound then take_out(self, request) end
+      request = following
+   end
+end
+
 -- The connection is gone: what was sent and not answered may have been done, or not. What was
 -- not sent waits for the next one; but for subscribing, which begins anew.
 local function cut(self)
+   drop_bound(self)
    self.ws, self.connected, self.sender = nil, false, nil
    if self.sending then self.sending:cancel() end
    for _, request in pairs(self.pending) do

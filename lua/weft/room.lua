@@ -58,7 +58,7 @@ end
 --- A message. One that is known already has come twice, and is dropped.
 function module.message(self, object)
    local epoch, offset = object.epoch, integer(object.offset)
-   if epoch and offset then
+   if type(epoch) == "string" and offset then
       if epoch == self.epoch and offset <= self.offset then return end
       self.epoch, self.offset = epoch, offset
    end
@@ -69,7 +69,7 @@ end
 
 --- The reply to a subscribe. again: it is not the first.
 function module.enter(self, data, again)
-   if again and data.recovered ~= nil then
+   if again then
       self.recovered = data.recovered == true
       put(self, { type = "recovered", recovered = self.recovered })
    end
@@ -80,8 +80,9 @@ function module.enter(self, data, again)
          module.message(self, object)
       end
    end
-   self.epoch, self.offset, self.data = data.epoch, integer(data.offset), data.data
-   if again and data.epoch == nil then put(self, { type = "recovered", recovered = false }) end
+   local offset = integer(data.offset)
+   local epoch = offset and type(data.epoch) == "string" and data.epoch or nil
+   self.epoch, self.offset, self.data = epoch, epoch and offset, data.data
 end
 
 --- Somebody came, went or changed; or messages were dropped at the server.
