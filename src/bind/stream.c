@@ -48,6 +48,7 @@ int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what)
 void wf_stream_consume(wf_stream *s, size_t n)
 {
     wf_buffer_consume(&s->in, n);
+    s->searched = 0;
     if (s->in.len == 0)
         wf_buffer_free(&s->in);
 }
@@ -90,13 +91,17 @@ static void push_input(lua_State *L, wf_stream *s, size_t n, bool line)
 }
 
 /* How many buffered bytes satisfy the pattern; 0: more are needed. */
-static size_t satisfied(const wf_stream *s, lua_KContext want)
+static size_t satisfied(wf_stream *s, lua_KContext want)
 {
     if (want == RECEIVE_ALL || s->in.len == 0)
         return 0;
     if (want >= 0)
         return s->in.len >= (size_t)want ? (size_t)want : 0;
-    const uint8_t *nl = memchr(s->in.data, '\n', s->in.len);
+    /* a long line that comes bit by bit is not searched again from its beginning */
+    size_t from = s->searched;
+    const uint8_t *nl = memchr(s->in.data + from, '\n', s->in.len - from);
+    if (!nl)
+        s->searched = (uint32_t)s->in.len;
     return nl ? (size_t)(nl - s->in.data) + 1 : 0;
 }
 

@@ -88,7 +88,8 @@ struct wf_stream {
     uint8_t finish;      /* wf_finish */
     enum wf_error error; /* why the descriptor is gone */
     wf_outq out;
-    wf_buffer in; /* received, not yet asked for */
+    wf_buffer in;      /* received, not yet asked for */
+    uint32_t searched; /* bytes of it that have no line's end */
     wf_waiter *reader, *writer;
     union {
         double timeout;  /* of each operation (settimeout); INFINITY: none */

@@ -433,6 +433,7 @@ static bool begin(wf_stream *s, wf_tls *t)
         return false;
     t->early = s->in;
     s->in = (wf_buffer){ 0 };
+    s->searched = 0;
     if (wf_tls_ssl_new(t) && set_bio(t))
         return true;
     SSL_free(t->ssl);
@@ -545,10 +546,11 @@ void wf_tls_drop(wf_stream *s)
     s->transport = &wf_socket_transport;
     s->driver = &wf_raw_driver;
     s->more = s->blocked = s->stalled = false;
-    wf_outq_clear(&s->out, &s->object.loop->env.pool); /* it was meant to be secret */
-    wf_buffer_free(
-        &s->in);       /* and this to be TLS; it may have been smuggled in before it */
-    s->error = WF_TLS; /* nor does anything else leave, though the script did not look */
+    /* what was to leave was meant to be secret, and what came may have been smuggled in
+     * before it; nor does anything else leave or come, though the script did not look */
+    wf_outq_clear(&s->out, &s->object.loop->env.pool);
+    wf_buffer_free(&s->in);
+    s->error = WF_TLS;
     s->err = (int)t->failure;
     wf_wake(&s->writer, WF_OK);
     free_tls(t);
