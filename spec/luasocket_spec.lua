@@ -143,6 +143,23 @@ describe("weft.socket", function()
       assert.equal(0, status)
    end)
 
+   it("selects a UDP socket that is not bound yet, and hears of it when it is", function()
+      run(function()
+         local late, sender = socket.udp(), socket.udp()
+         local ready, _, why = socket.select({ late }, nil, 0.01)
+         assert.same({ 0, "timeout" }, { #ready, why })
+         local waiting = weft.spawn(function() return socket.select({ late }, nil, SOON) end)
+         weft.sleep(0)
+         assert(late:setsockname("127.0.0.1", 0))
+         local _, port = late:getsockname()
+         assert(sender:sendto("now", "127.0.0.1", port))
+         assert.equal(late, waiting:join()[1])
+         assert.equal("now", late:receive())
+         late:close()
+         sender:close()
+      end)
+   end)
+
    it("is no one's by accident", function()
       local before = package.loaded.socket
       package.loaded.socket = {}

@@ -61,6 +61,8 @@ bool wf_udp_open(wf_udp *u, int family)
     u->fd = fd;
     u->family = family;
     ev_io_set(&u->io, fd, 0);
+    if (u->reader) /* since before there was anything to be watched */
+        wf_udp_watch(u, EV_READ);
     return true;
 }
 
@@ -120,6 +122,8 @@ int wf_udp_send(wf_udp *u, const void *p, size_t n, const wf_sockaddr *to)
 
 void wf_udp_watch(wf_udp *u, int events)
 {
+    if (u->fd < 0)
+        return;
     struct ev_loop *ev = u->object.loop->ev;
     int now = ev_is_active(&u->io) ? u->io.events & (EV_READ | EV_WRITE) : 0;
     ev_io_stop(ev, &u->io);
