@@ -160,6 +160,18 @@ describe("weft.socket", function()
       end)
    end)
 
+   it("selects a client that could not connect, as what fails at once", function()
+      run(function()
+         local client = socket.tcp()
+         assert.same({ nil, "connection refused" }, { client:connect("127.0.0.1", 1) })
+         local readers, writers, why = socket.select({ client }, { client }, SOON)
+         assert.is_nil(why)
+         assert.equal(client, readers[1])
+         assert.equal(client, writers[1])
+         client:close()
+      end)
+   end)
+
    it("is no one's by accident", function()
       local before = package.loaded.socket
       package.loaded.socket = {}

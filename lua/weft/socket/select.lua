@@ -32,7 +32,9 @@ end
 local function await(one, timeout)
    local socket = one.socket
    if socket.closed then return true end
-   if socket.class == "tcp{master}" then return true end -- there it fails at once
+   if socket.class == "tcp{master}" or socket.class == "tcp{client}" and not socket.connected then
+      return true -- there it fails at once
+   end
    return core.ready(socket.native, one.write, timeout) == true
 end
 
