@@ -336,6 +336,39 @@ end)
 
 -- -- a handler that is slower than its peer -----------------------------------------------------
 
+describe("a handler that computes", function()
+   it("gives way to the others after some milliseconds, however much has come", function()
+      run(function()
+         local turns, over, at = 0, false, nil
+         local app = server.app()
+         app:websocket("/ws", function(ws)
+            for message in ws:messages() do
+               local busy = os.clock() + 0.0005
+               repeat until os.clock() > busy
+               if message == "first" then at = turns end
+               if message == "last" then ws:send "done" end
+            end
+         end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local ws = assert(weft.connect(("ws://127.0.0.1:%d/ws"):format(port)))
+         weft.spawn(function()
+            repeat
+               turns = turns + 1
+               weft.sleep(0)
+            until over
+         end)
+         ws:send "first"
+         for i = 1, 398 do ws:send(tostring(i)) end
+         ws:send "last"
+         assert.equal("done", ws:receive(60))
+         over = true
+         -- 0.2 s of work, of which 10 ms and 16 messages may be done at once
+         assert.is_true(turns - at >= 8)
+         ws:close()
+      end)
+   end)
+end)
+
 describe("a full inbox", function()
    both("stops reading; nothing is lost, and nothing overtakes", function(ws, c)
       local n, sent, before = rounds(4000, 150), 0, raw.memory()

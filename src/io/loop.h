@@ -71,6 +71,7 @@ typedef struct wf_pump {
     uint8_t *input;
     size_t left;
     unsigned budget; /* messages it may still deliver this turn */
+    double since;    /* when it was looked at the clock first; 0: not yet */
     bool has_current;
     wf_message current; /* waits for the reader that was just woken */
 } wf_pump;

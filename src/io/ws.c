@@ -9,6 +9,8 @@
 
 /* Messages of one connection per turn, so that no peer starves the others. */
 #define TURN_MESSAGES 1024
+#define TURN_TIME 0.01 /* for a connection whose messages make work; */
+#define LOOK_EVERY 16  /* messages, at the clock */
 /* A big message's bytes are read in pieces that stay in the cache until they are
  * unmasked, a few of them per turn. */
 #define WINDOW_BYTES (512u << 10)
@@ -188,6 +190,18 @@ static void take_pong(wf_ws *ws, const wf_message *m)
     wf_wake(&ws->pinger, WF_OK);
 }
 
+/* One more of this turn's messages. */
+static void spend(wf_pump *pump)
+{
+    if (--pump->budget % LOOK_EVERY != 0)
+        return;
+    double now = wf_time();
+    if (pump->since == 0)
+        pump->since = now;
+    else if (now - pump->since > TURN_TIME)
+        pump->budget = 0;
+}
+
 /* Pulls the next message, or piece of one, out of the input under way. */
 static bool pull(wf_ws *ws, wf_message *m, wf_take take)
 {
@@ -200,7 +214,7 @@ static bool pull(wf_ws *ws, wf_message *m, wf_take take)
         switch (wf_session_next(&ws->session, &pump->input, &pump->left, m)) {
         case WF_EVENT_MESSAGE:
         case WF_EVENT_PIECE:
-            pump->budget--;
+            spend(pump);
             ws->moved = ws->object.loop->now;
             if (WF_LIKELY(!ws->rate) || wf_rate_admits(ws, m->len, !ws->session.more))
                 return true;
