@@ -292,12 +292,14 @@ size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
 {
     size_t closed = hub->connections;
     for (wf_object *o = hub->object.loop->objects, *next; o; o = next) {
-        next = o->next; /* closing buries streams at most, and those later */
+        next = o->next;
         wf_ws *ws = (wf_ws *)o;
         if (o->class != &wf_ws_class || ws->hub != hub)
             continue;
         wf_hub_leave(ws);
         wf_ws_close(ws, code, reason, n);
+        if (next && next->dead) /* out of memory: its stream went at once */
+            next = hub->object.loop->objects;
     }
     return closed;
 }
