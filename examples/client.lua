@@ -10,7 +10,6 @@ end
 local function show(text) -- others wrote it: no control character of theirs may reach the terminal
    print((text:gsub("%c", " "):gsub("\xC2[\x80-\x9F]", " ")))
 end
-
 local function show_line(line) show(line.name .. ": " .. line.text) end
 
 local heard = { -- what happens in the room, by its type
@@ -28,7 +27,9 @@ weft.run(function()
    show("* you are in " .. topic)
    local keyboard = weft.spawn(function() -- typing and listening, side by side, in a task each
       for line in function(stdin) return (stdin:receive "*l") end, weft.stdin() do
-         if line:find "%S" then assert(room:publish { text = line }) end
+         local ok, why_not = line:find "%S"
+         if ok then ok, why_not = room:publish { text = line } end
+         if not ok and why_not then show("* not sent: " .. why_not) end
       end
       client:close()
    end)

@@ -1,5 +1,5 @@
 -- Notices, pushed to every open page by whoever has the token: a shell, a cron job, a PHP page.
---    TOKEN=secret lua5.4 examples/notify.lua [PORT]
+--    TOKEN=of-16-letters-or-more lua5.4 examples/notify.lua [PORT]
 local weft = require "weft"
 local app = weft.app {}
 local token = os.getenv "TOKEN" or ("%016x"):format(math.random(0))

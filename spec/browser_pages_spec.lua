@@ -6,13 +6,18 @@ local process = require "spec.process"
 local CHECKS = {
    "cursors: each page sees where the others' mouse is",
    "cursors: a click makes a wave everywhere",
+   "cursors: a wave ends where nothing moves, too",
    "cursors: who leaves takes the cursor along",
    "whiteboard: what one draws the other sees, in its colour",
    "whiteboard: who comes late sees the same picture",
+   "whiteboard: a click makes a dot",
    "whiteboard: clearing clears it for all",
+   "whiteboard: a page keeps as many strokes as the server does",
    "dashboard: shows the server's numbers, and that they move",
+   "dashboard: a server that is away for a while is asked by one connection, again and again",
    "notify: what is pushed appears in every page, as text",
    "notify: an EventSource that was cut off resumes by its Last-Event-ID",
+   "notify: a page that was answered by a proxy's error resumes, too",
    "no page complains",
 }
 

@@ -5,6 +5,7 @@ local driver = require "spec.browser_driver"
 local process = require "spec.process"
 
 local CHECKS = {
+   "bears an address that is no room's",
    "asks for a name, once",
    "shows in both tabs who is here",
    "brings the messages of each tab to the other, with the name",

@@ -376,6 +376,18 @@ describe("client.lua", function()
       assert.equal(0, status)
    end)
 
+   it("says what was not sent, and goes on", function()
+      local client, keys = start "Ada"
+      client:wait_for "^%* you are in room.lobby$"
+      keys:write(("x"):rep(501) .. "\nshorter\n")
+      client:wait_for "^%* not sent: A message has 1 to 500 characters.$"
+      client:wait_for "^Ada: shorter$"
+      keys:close()
+      local rest, status = client:finish()
+      assert.equal("* closed\n", rest)
+      assert.equal(0, status)
+   end)
+
    it("says why the server lets it not in", function()
       local output, status = example("client", { url, ("x"):rep(25) }):finish()
       assert.equal(1, status)

@@ -207,8 +207,16 @@ $("toggle").onclick = () => {
 const places = new Map(ROOMS.map((title) => [title, new Place(title)]));
 
 // #anything is a room, too; it comes to the list when it is visited.
+function wantedRoom() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch { // a lone %
+    return "";
+  }
+}
+
 function visit() {
-  const wanted = decodeURIComponent(location.hash.slice(1));
+  const wanted = wantedRoom();
   const title = /^[\p{L}\p{N}_-]{1,30}$/u.test(wanted) ? wanted : ROOMS[0];
   if (!places.has(title)) places.set(title, new Place(title));
   current = places.get(title);

@@ -6,6 +6,7 @@ import { hueOf, make, showStatus } from "./parts.js";
 const $ = (id) => document.getElementById(id);
 const field = $("field"), cursors = new Map(); // id -> { element, x, y, toX, toY }
 const still = matchMedia("(prefers-reduced-motion: reduce)");
+const WAVE = 900; // milliseconds, as in style.css
 const SVG = "http://www.w3.org/2000/svg";
 
 const weft = new Weft(), room = weft.subscribe("cursors");
@@ -41,7 +42,7 @@ function wave({ id, x, y }) {
   ring.style.setProperty("--hue", hueOf(id));
   ring.style.left = `${100 * x}%`;
   ring.style.top = `${100 * y}%`;
-  ring.onanimationend = () => ring.remove();
+  setTimeout(() => ring.remove(), WAVE); // an animation that is not shown has no end
   field.append(ring);
 }
 

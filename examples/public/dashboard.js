@@ -78,7 +78,15 @@ $("load").onclick = async () => {
   $("load").disabled = false;
 };
 
-async function begin() {
+async function fetchRecent() {
+  try {
+    const recent = await (await fetch("recent")).json();
+    if (!numbers.length) listOf(recent).forEach((entry) => take(entry.message));
+  } catch { /* the live ones will do */ }
+}
+
+function begin() {
+  forget();
   show("connecting", "Connecting …");
   const source = new EventSource("numbers");
   source.onopen = () => show("open", "Connected");
@@ -88,8 +96,7 @@ async function begin() {
   };
   source.onmessage = (event) => take(JSON.parse(event.data));
   source.addEventListener("reset", forget);
-  const recent = await (await fetch("recent")).json();
-  if (!numbers.length) listOf(recent).forEach((entry) => take(entry.message));
+  fetchRecent();
 }
 
-begin().catch(() => setTimeout(begin, 2000));
+begin();

@@ -4,6 +4,8 @@ import { make } from "./parts.js";
 
 const KEEP = 50;
 const $ = (id) => document.getElementById(id);
+let last = "";      // the id of the last event, for an EventSource that begins anew
+
 const LEVELS = ["info", "good", "warning", "bad"];
 
 function show(state, text) {
@@ -42,9 +44,12 @@ $("command").textContent = `curl ${location.origin}/publish \\
 
 (function begin() {
   show("connecting", "Connecting …");
-  const source = new EventSource("notices");
+  const source = new EventSource(`notices?${new URLSearchParams(last && { last_event_id: last })}`);
   source.onopen = () => show("open", "Connected");
-  source.onmessage = add;
+  source.onmessage = (event) => {
+    last = event.lastEventId;
+    add(event);
+  };
   source.onerror = () => {
     show("waiting", "Offline, trying again");
     if (source.readyState === EventSource.CLOSED) setTimeout(begin, 2000); // it has given up

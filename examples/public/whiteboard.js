@@ -5,6 +5,7 @@ import { Weft } from "/weft.js";
 import { listOf, make, showStatus } from "./parts.js";
 
 const WIDTH = 1600, HEIGHT = 1000;
+const KEEP = 5000;      // strokes, as many as the server's history has
 const EVERY = 60;       // milliseconds between two pieces
 const PENS = ["#1d1f27", "#3947a8", "#0f8a8a", "#2c8a57", "#e0a000", "#d95b1a", "#c2264b", "#8b3fb0"];
 const WIDTHS = [4, 10, 24];
@@ -35,6 +36,10 @@ function draw({ points, colour: index, width: thickness }) {
   pen.strokeStyle = pen.fillStyle = PENS[index] ?? PENS[0];
   pen.lineWidth = thickness;
   pen.beginPath();
+  if (points.every((at, i) => at === points[i % 2])) { // a canvas shows nothing of a line without length
+    pen.arc(points[0], points[1], thickness / 2, 0, 2 * Math.PI);
+    return pen.fill();
+  }
   pen.moveTo(points[0], points[1]);
   for (let i = 2; i < points.length - 2; i += 2) {
     pen.quadraticCurveTo(points[i], points[i + 1], (points[i] + points[i + 2]) / 2, (points[i + 1] + points[i + 3]) / 2);
@@ -50,6 +55,7 @@ function take(it) {
     return fit();
   }
   strokes.push(it);
+  if (strokes.length > KEEP) strokes.shift(); // it goes when all is drawn anew
   draw(it);
   $("hint").hidden = true;
 }

@@ -61,6 +61,13 @@ const phone = await browser.newContext({
 const ada = await open(desktop, chatUrl);
 const grace = await open(desktop, chatUrl);
 
+await check("bears an address that is no room's", async () => {
+  const page = await open(await browser.newContext(), `${chatUrl}#%`);
+  await enter(page, "Percy");
+  expect(await page.textContent("#where") === "lobby", "it is somewhere else");
+  await page.context().close();
+});
+
 await check("asks for a name, once", async () => {
   await ada.waitForSelector("#ask[open]");
   await shoot(ada, "chat-name");

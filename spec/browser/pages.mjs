@@ -73,6 +73,16 @@ await check("cursors: a click makes a wave everywhere", async () => {
   await fits(phone);
 });
 
+await check("cursors: a wave ends where nothing moves, too", async () => {
+  const calm = await open(cursorsUrl, { ...WIDE, reducedMotion: "reduce" });
+  const wave = calm.waitForSelector(".wave", { state: "attached" });
+  await calm.mouse.click(400, 300);
+  await wave;
+  await calm.waitForFunction(() => !document.querySelector(".wave"));
+  await close(calm);
+  for (const page of [left, right, phone]) await counts(page, 3);
+});
+
 await check("cursors: who leaves takes the cursor along", async () => {
   await close(right);
   for (const page of [left, phone]) await counts(page, 2);
@@ -134,6 +144,12 @@ await check("whiteboard: who comes late sees the same picture", async () => {
   await close(late);
 });
 
+await check("whiteboard: a click makes a dot", async () => {
+  const before = await ink(watcher);
+  await drawer.mouse.click(700, 200);
+  await hasInk(watcher, before + 50);
+});
+
 await check("whiteboard: clearing clears it for all", async () => {
   await watcher.click("#clear");
   const empty = (page) => page.waitForFunction(() => {
@@ -145,6 +161,32 @@ await check("whiteboard: clearing clears it for all", async () => {
   const late = await open(boardUrl);
   await empty(late);
   await close(drawer, watcher, late);
+});
+
+await check("whiteboard: a page keeps as many strokes as the server does", async () => {
+  const page = await open(boardUrl), corner = [100, 100];
+  const say = (from, to, at) => page.evaluate(async ([first, last, [x, y]]) => {
+    const { Weft } = await import("/weft.js");
+    const weft = new Weft(), room = weft.subscribe("board"), all = [];
+    for (let i = first; i <= last; i++) {
+      all.push(room.publish({ id: `x${i}`, colour: 1, width: 20, points: [x, y, x, y] }).catch(() => {}));
+      if (all.length === 50) await Promise.all(all.splice(0));
+    }
+    await Promise.all(all);
+    weft.close();
+  }, [from, to, at]);
+  const before = await ink(page);
+  await say(0, 0, corner);
+  await hasInk(page, before + 20);
+  await say(1, 5000, [800, 500]);
+  await page.setViewportSize({ width: 900, height: 700 }); // draws all anew
+  const late = await open(boardUrl, { viewport: { width: 900, height: 700 } });
+  await hasInk(late, 10);
+  await page.waitForFunction((wanted) => document.getElementById("board").width === wanted,
+    await late.$eval("#board", (it) => it.width));
+  expect(await ink(late) === await ink(page), "the boards differ");
+  await page.click("#clear");
+  await close(page, late);
 });
 
 // ---- the dashboard ---------------------------------------------------------------------------------
@@ -167,6 +209,32 @@ await check("dashboard: shows the server's numbers, and that they move", async (
     await shoot(other, `dashboard-${name}`);
     await close(other);
   }
+});
+
+await check("dashboard: a server that is away for a while is asked by one connection, again and again", async () => {
+  const page = await (await browser.newContext(WIDE)).newPage(), errors = [];
+  page.setDefaultTimeout(PATIENCE);
+  page.on("pageerror", (error) => errors.push(String(error)));
+  let asked = 0, recent = 0;
+  const away = (route) => route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad gateway</h1>" });
+  await page.route("**/numbers", (route) => { asked++; return away(route); });
+  await page.route("**/recent", (route) => { recent++; return away(route); });
+  await page.goto(dashboardUrl);
+  while (asked < 3) await page.waitForRequest("**/numbers");
+  expect(Math.abs(asked - recent) < 2, `it asked ${asked} times for the numbers, ${recent} for the recent ones`);
+  let sources = 0;
+  page.on("response", (answer) => { if (answer.status() === 200 && answer.url().endsWith("/numbers")) sources++; });
+  await page.unrouteAll({ behavior: "wait" });
+  await page.waitForSelector('#status[data-state="open"]');
+  await page.waitForFunction(() => document.querySelector(".card b").textContent !== "–");
+  await page.evaluate(() => new Promise((done) => { // longer than two attempts are apart
+    let left = 5;
+    const mine = new EventSource("numbers?mine");
+    mine.onmessage = () => { if (!--left) done(mine.close()); };
+  }));
+  expect(sources === 1, `it has ${sources} connections`);
+  expect(!errors.length, errors.join(" | "));
+  await close(page);
 });
 
 // ---- notices ---------------------------------------------------------------------------------------
@@ -216,6 +284,24 @@ await check("notify: an EventSource that was cut off resumes by its Last-Event-I
   await seesNotices(reader, 9);
   const got = (await titles(reader)).slice(0, 5);
   expect(got.join() === "and live again,third,second,first,just a text", `it shows ${got}`);
+  outage = false;
+});
+
+await check("notify: a page that was answered by a proxy's error resumes, too", async () => {
+  outage = true;
+  await reader.route("**/notices*", (route) => route.fulfill({ status: 502, body: "Bad gateway" }));
+  const refused = reader.waitForResponse((answer) => answer.status() === 502);
+  wire.cut();
+  await reader.waitForSelector('#status[data-state="waiting"]');
+  wire.restore();
+  await refused;
+  await push({ title: "meanwhile" });
+  await reader.unrouteAll({ behavior: "wait" });
+  await reader.waitForSelector('#status[data-state="open"]');
+  await push({ title: "afterwards" });
+  await reader.waitForFunction(() => document.querySelector(".notice h2").textContent === "afterwards");
+  const got = (await titles(reader)).slice(0, 3);
+  expect(got.join() === "afterwards,meanwhile,and live again", `it shows ${got}`);
   outage = false;
 });
 
