@@ -84,7 +84,8 @@ static void destroy_actor(wf_object *object)
     wf_object_bury(object);
 }
 
-static const wf_class actor_class = { "actor", destroy_actor, destroy_actor, run_actor };
+static const wf_class actor_class = { "actor", destroy_actor, destroy_actor, run_actor,
+                                      true };
 
 static void hold(actor *a, wf_object *object)
 {
