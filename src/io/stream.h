@@ -87,9 +87,9 @@ struct wf_stream {
     bool stalled : 1;    /* blocked until the transport has received something */
     uint8_t finish;      /* wf_finish */
     enum wf_error error; /* why the descriptor is gone */
+    uint32_t searched;   /* bytes of `in` that have no line's end */
     wf_outq out;
-    wf_buffer in;      /* received, not yet asked for */
-    uint32_t searched; /* bytes of it that have no line's end */
+    wf_buffer in; /* received, not yet asked for */
     wf_waiter *reader, *writer;
     union {
         double timeout;  /* of each operation (settimeout); INFINITY: none */
