@@ -336,6 +336,13 @@ describe("client.lua", function()
       return client, keyboard()
    end
 
+   local function ends_well(client, keys)
+      keys:close()
+      local rest, status = client:finish()
+      assert.equal("* closed\n", rest)
+      assert.equal(0, status)
+   end
+
    it("shows what is said, and says what is typed", function()
       local client, keys = start "Ada"
       client:wait_for "^%* you are in room.lobby$"
@@ -354,10 +361,7 @@ describe("client.lua", function()
       client:wait_for "^%* Grace joins$"
       client:wait_for "^Grace: clear  %[2J  2J screen$"
       client:wait_for "^%* Grace leaves$"
-      keys:close()
-      local rest, status = client:finish()
-      assert.equal("* closed\n", rest)
-      assert.equal(0, status)
+      ends_well(client, keys)
    end)
 
    it("comes back when the server does, and says that lines may be missing", function()
@@ -382,10 +386,7 @@ describe("client.lua", function()
       keys:write(("x"):rep(501) .. "\nshorter\n")
       client:wait_for "^%* not sent: A message has 1 to 500 characters.$"
       client:wait_for "^Ada: shorter$"
-      keys:close()
-      local rest, status = client:finish()
-      assert.equal("* closed\n", rest)
-      assert.equal(0, status)
+      ends_well(client, keys)
    end)
 
    it("says why the server lets it not in", function()

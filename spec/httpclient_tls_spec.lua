@@ -27,6 +27,18 @@ local function serve(tls, opts)
    return ("https://localhost:%d/"):format(port), app, port
 end
 
+-- A server in Python that does what these lines say, with `server` and TLS's `context`; its port.
+local function foreign_server(lines)
+   local child = process.start({ "python3", "-c", [[
+import os, socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server = socket.create_server(("127.0.0.1", 0))
+print("port", server.getsockname()[1], flush=True)
+]] .. lines, certificates.path "good.pem", certificates.path "good.key" }, { foreign = true })
+   return child, child:wait_for "^port (%d+)"
+end
+
 describe("https", function()
    it("is verified, and its connections are kept", function()
       run(function()
@@ -134,20 +146,14 @@ describe("https", function()
 
    it("asks again on a fresh connection where a kept one was cut", function()
       -- a server that cuts each connection at its second request, without a close_notify
-      local child = process.start({ "python3", "-c", [[
-import os, socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1], sys.argv[2])
-server = socket.create_server(("127.0.0.1", 0))
-print("port", server.getsockname()[1], flush=True)
+      local child, port = foreign_server [[
 for n in (b"1", b"2"):
     peer = context.wrap_socket(server.accept()[0], server_side=True)
     while b"\r\n\r\n" not in peer.recv(65536): pass
     peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + n)
     while b"\r\n\r\n" not in peer.recv(65536): pass
     os.close(peer.detach())
-]], certificates.path "good.pem", certificates.path "good.key" }, { foreign = true })
-      local port = child:wait_for "^port (%d+)"
+]]
       run(function()
          local url = ("https://localhost:%d/"):format(port)
          local opts = { tls = trusting() }
@@ -161,20 +167,14 @@ for n in (b"1", b"2"):
 
    it("takes the end of the connection for the body's only when that is a goodbye", function()
       -- a server that ends with a close_notify, and then one that just closes
-      local child = process.start({ "python3", "-c", [[
-import os, socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1], sys.argv[2])
-server = socket.create_server(("127.0.0.1", 0))
-print("port", server.getsockname()[1], flush=True)
+      local child, port = foreign_server [[
 for clean in (True, False):
     peer = context.wrap_socket(server.accept()[0], server_side=True)
     while b"\r\n\r\n" not in peer.recv(65536): pass
     peer.sendall(b"HTTP/1.1 200 OK\r\n\r\nall of it")
     if clean: peer = peer.unwrap()
     os.close(peer.detach())
-]], certificates.path "good.pem", certificates.path "good.key" }, { foreign = true })
-      local port = child:wait_for "^port (%d+)"
+]]
       run(function()
          local url = ("https://localhost:%d/"):format(port)
          assert.equal("all of it", assert(http.get(url, { tls = trusting() })).body)

@@ -487,10 +487,11 @@ void wf_stream_finish(wf_stream *s, wf_finish how)
     loop->lingering++;
     s->finish = (uint8_t)how;
     s->progress = loop->now;
-    if (!s->driver->opens)
+    if (!s->driver->opens) { /* else a handshake goes on, to send the rest */
         wf_buffer_free(&s->in);
-    if (how == WF_FINISH_CLOSE && !s->driver->opens)
-        wf_stream_watch_read(s, false);
+        if (how == WF_FINISH_CLOSE)
+            wf_stream_watch_read(s, false);
+    }
     wf_stream_set_timer(s, WF_FINISH_TIMEOUT);
     wf_stream_touch(s);
 }

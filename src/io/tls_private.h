@@ -34,11 +34,10 @@ typedef struct wf_tls {
     struct wf_tls *below; /* TLS that this one goes through (to a proxy), or NULL */
     wf_tls_context *context;
     SSL *ssl;
-    char *name;      /* the server's, as a client was given it, or NULL */
-    char *why;       /* the handshake's failure */
-    wf_buffer early; /* received before TLS began */
-    size_t
-        clear; /* bytes of the output that were queued before it, and leave as they are */
+    char *name;            /* the server's, as a client was given it, or NULL */
+    char *why;             /* the handshake's failure */
+    wf_buffer early;       /* received before TLS began */
+    size_t clear;          /* bytes of output queued before it: they leave as they are */
     unsigned long failure; /* OpenSSL's code, once it has failed */
     int err;               /* errno of the socket, for OpenSSL to pass through */
     bool open, failed;     /* the handshake is done */
