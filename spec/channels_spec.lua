@@ -181,7 +181,7 @@ for name, connect in pairs(transports) do
             first.close()
             eventually(function() return leaves >= 6 end)
             for i = 1, 3 do assert.same({}, app:presence("room." .. i)) end
-            weft.sleep(0.01)
+            connect(port):subscribe("room.9", { params = "third" }) -- some turns later
             assert.equal(6, leaves)
          end)
       end)
