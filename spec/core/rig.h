@@ -154,9 +154,9 @@ static TEST_UNUSED void rig_note(rig *r, wf_event event, const wf_message *m)
         bytes_add(&r->events, " ", 1);
     if (event == WF_EVENT_CLOSE) {
         bytes_print(&r->events, "%s %d ", s->fail ? "fail" : "close", s->code);
-        rig_quote(&r->events, s->fail ? (const uint8_t *)s->fail : s->control.data,
-                  s->fail ? strlen(s->fail) : s->control.len);
-        CHECK(!s->fail || s->control.len == 0); /* no half of the peer's reason */
+        rig_quote(&r->events, s->fail ? (const uint8_t *)s->fail : s->control,
+                  s->fail ? strlen(s->fail) : s->control_len);
+        CHECK(!s->fail || s->control_len == 0); /* no half of the peer's reason */
         return;
     }
     bytes_print(&r->events, "%s ",

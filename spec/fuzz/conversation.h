@@ -147,7 +147,7 @@ static void note_close(run *x)
     if (s->fail)
         log_code(&x->log, 'F', s->code, NULL, 0);
     else
-        log_code(&x->log, 'C', s->code, s->control.data, s->control.len);
+        log_code(&x->log, 'C', s->code, s->control, s->control_len);
 }
 
 static void note(run *x, wf_event event, const wf_message *m)

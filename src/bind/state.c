@@ -293,6 +293,7 @@ static void push_state(lua_State *L)
     st->loop = wf_loop_new();
     if (!st->loop)
         luaL_error(L, "weft: no memory or no descriptors left for an event loop");
+    st->loop->upper = st;
     lua_newtable(L);
     st->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushliteral(L, "");

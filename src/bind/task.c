@@ -12,7 +12,7 @@
 /* The handle on the top stays for as long as the task lives. [-0, +0, m] */
 static void anchor(lua_State *L, wf_task *t)
 {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, wf_task_state(t)->anchors);
     lua_pushvalue(L, -2);
     t->anchor = luaL_ref(L, -2);
     lua_pop(L, 1);
@@ -20,7 +20,7 @@ static void anchor(lua_State *L, wf_task *t)
 
 void wf_task_unanchor(lua_State *L, wf_task *t)
 {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, wf_task_state(t)->anchors);
     luaL_unref(L, -1, t->anchor); /* an existing key: allocates nothing */
     t->anchor = LUA_NOREF;
     lua_pop(L, 1);
@@ -64,7 +64,6 @@ static wf_task *task_new(wf_state *st)
     if (!t)
         return NULL;
     wf_object_init(&t->object, &wf_task_class, st->loop);
-    t->state = st;
     t->deadline = t->until = INFINITY;
     t->on_end = t->anchor = LUA_NOREF;
     wf_waiter_init(&t->waiter, &t->object);
@@ -110,7 +109,7 @@ wf_task *wf_task_spawn(lua_State *L, wf_state *st, int n)
 
 void wf_task_cancel(wf_task *t)
 {
-    if (wf_task_ended(t) || t == t->state->main)
+    if (wf_task_ended(t) || t == wf_task_state(t)->main)
         return;
     t->cancelling = true;
     if (t->waiter.slot) {
@@ -136,7 +135,7 @@ static int step(wf_task *t, lua_State *L, int *nresults)
     lua_State *co = t->co;
     int nargs = t->started ? 0 : lua_gettop(co) - 1;
     if (!t->started && t->cancelling) { /* cancelled before its first step */
-        lua_rawgeti(co, LUA_REGISTRYINDEX, t->state->cancelled);
+        lua_rawgeti(co, LUA_REGISTRYINDEX, wf_task_state(t)->cancelled);
         return LUA_ERRRUN;
     }
     t->started = true;
@@ -150,7 +149,7 @@ static int step(wf_task *t, lua_State *L, int *nresults)
 
 static void resume(wf_task *t)
 {
-    wf_state *st = t->state;
+    wf_state *st = wf_task_state(t);
     lua_State *L = st->driver;
     wf_task *outer = st->current;
     int nresults = 0;
@@ -169,8 +168,8 @@ static void resume(wf_task *t)
 static void run(wf_object *object)
 {
     wf_task *t = (wf_task *)object;
-    if (wf_waiter_woken(&t->waiter) && t != t->state->main && !wf_task_ended(t) &&
-        !t->state->closing)
+    const wf_state *st = wf_task_state(t);
+    if (wf_waiter_woken(&t->waiter) && t != st->main && !wf_task_ended(t) && !st->closing)
         resume(t);
 }
 
@@ -230,7 +229,7 @@ static void check_cancelled(lua_State *L, wf_task *t)
     if (!t->cancelling)
         return;
     t->cancelling = false;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->cancelled);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, wf_task_state(t)->cancelled);
     lua_error(L);
 }
 

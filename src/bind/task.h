@@ -19,7 +19,6 @@ typedef enum wf_task_status {
 
 typedef struct wf_task {
     wf_object object;
-    wf_state *state;
     lua_State *co;
     wf_waiter waiter;
     wf_waiter *parked; /* its own slot, for park */

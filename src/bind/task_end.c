@@ -98,7 +98,7 @@ static int call_on_end(lua_State *L)
 {
     wf_task *t = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->on_end);
-    wf_task_push(L, t->state, t);
+    wf_task_push(L, wf_task_state(t), t);
     wf_task_push_end(L, t);
     lua_call(L, 3, 0);
     return 0;
@@ -110,7 +110,7 @@ static void tell_end(lua_State *L, wf_task *t)
     lua_pushcfunction(L, call_on_end);
     lua_pushlightuserdata(L, t);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-        wf_task_report(L, t->state, t, -1);
+        wf_task_report(L, wf_task_state(t), t, -1);
         lua_pop(L, 1);
     }
 }
@@ -152,13 +152,14 @@ static void unwind(lua_State *L, wf_task *t)
         lua_xmove(L, co, 1);
     }
     copy_top(L, co); /* error, traceback, what counts */
-    t->status = wf_task_is_cancel(L, t->state, -1) ? WF_TASK_CANCELLED : WF_TASK_FAILED;
+    wf_state *st = wf_task_state(t);
+    t->status = wf_task_is_cancel(L, st, -1) ? WF_TASK_CANCELLED : WF_TASK_FAILED;
     t->results = 1;
     if (t->status == WF_TASK_FAILED && !t->joiner && !t->watched) {
         bool same = lua_rawequal(L, -1, -3);
         if (!same)
             to_traceback(L, co);
-        wf_task_report(L, t->state, t, same ? -2 : -1);
+        wf_task_report(L, st, t, same ? -2 : -1);
     }
     lua_pop(L, 3);
 }
@@ -167,7 +168,7 @@ static void unwind(lua_State *L, wf_task *t)
  * the one after its handle's. [-0, +0, -] */
 static void forget_thread(lua_State *L, wf_task *t)
 {
-    wf_task_push(L, t->state, t);
+    wf_task_push(L, wf_task_state(t), t);
     lua_pushnil(L);
     lua_setiuservalue(L, -2, WF_TASK_UV_THREAD);
     lua_pop(L, 1);
@@ -180,7 +181,7 @@ void wf_task_finish(lua_State *L, wf_task *t, int status, int nresults)
     t->status = WF_TASK_DONE;
     if (status != LUA_OK)
         unwind(L, t);
-    t->state->tasks--;
+    wf_task_state(t)->tasks--;
     end_owned(t);
     wf_wake(&t->joiner, WF_OK);
     if (t->on_end != LUA_NOREF)

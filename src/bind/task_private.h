@@ -12,6 +12,11 @@ WF_HIDDEN_BEGIN
 /* Uservalues of a task's handle. */
 enum { WF_TASK_UV_THREAD = 1, WF_TASK_UV_OWNED, WF_TASK_UV_COUNT = WF_TASK_UV_OWNED };
 
+static inline wf_state *wf_task_state(const wf_task *t)
+{
+    return t->object.loop->upper;
+}
+
 static inline bool wf_task_ended(const wf_task *t)
 {
     return t->status >= WF_TASK_DONE;

@@ -52,7 +52,7 @@ uint64_t wf_session_most(const wf_session *s)
     bool left_over = s->piecewise && s->take == WF_TAKE_WHOLE;
     if (s->take == WF_TAKE_NOTHING || s->dropping || left_over)
         return ANY_SIZE;
-    return wf_session_piecemeal(s) ? s->pieces->max : s->limits.max_message;
+    return wf_session_piecemeal(s) ? s->pieces->max : s->limits->max_message;
 }
 
 static bool fits(const wf_session *s)

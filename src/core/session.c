@@ -20,13 +20,14 @@
 void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
                      const wf_session_limits *limits)
 {
-    *s = (wf_session){ .env = env, .out = out, .client = client, .limits = *limits };
+    *s = (wf_session){ .env = env, .out = out, .client = client, .limits = limits };
 }
 
 void wf_session_free(wf_session *s)
 {
     wf_spares_give(&s->env->spares, &s->msg);
-    wf_buffer_free(&s->control);
+    free(s->control);
+    s->control = NULL;
     if (s->pieces)
         wf_outq_clear(&s->pieces->later, &s->env->pool);
     free(s->pieces);
@@ -147,7 +148,7 @@ void wf_session_fail(wf_session *s, unsigned code, const char *why)
     s->state = WF_SESSION_DONE;
     s->code = (uint16_t)code;
     s->fail = why;
-    s->control.len = 0;
+    s->control_len = 0;
 }
 
 /* -- input ----------------------------------------------------------------- */
@@ -193,7 +194,7 @@ static bool judge_size(wf_session *s, const wf_frame *f)
     uint64_t had = s->msg.len + (s->piecewise && s->pieces ? s->pieces->taken : 0);
     if (f->length > ANY_LENGTH || had + f->length > wf_session_most(s))
         return wf_session_exceeds(s, WF_HELD_SIZE);
-    if (had + f->length > s->limits.max_message)
+    if (had + f->length > s->limits->max_message)
         wf_session_note_excess(s, WF_HELD_SIZE);
     return true;
 }
@@ -206,12 +207,12 @@ static bool judge_count(wf_session *s, const wf_frame *f)
         s->empty = 0;
     if (s->fragments < UINT32_MAX)
         s->fragments++;
-    if (s->fragments > s->limits.max_fragments) {
+    if (s->fragments > s->limits->max_fragments) {
         if (!piecemeal)
             return wf_session_exceeds(s, WF_HELD_FRAGMENTS);
         wf_session_note_excess(s, WF_HELD_FRAGMENTS);
     }
-    if (nothing && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits.max_empty)
+    if (nothing && !(f->b0 & WF_FRAME_FIN) && ++s->empty > s->limits->max_empty)
         return wf_session_exceeds(s, WF_HELD_EMPTY);
     return true;
 }
@@ -302,7 +303,7 @@ static bool grow(wf_session *s, size_t want)
         wf_spares_take(&s->env->spares, &s->msg);
     /* a last frame says where the message ends; else double what arrived */
     size_t end = (size_t)(s->msg.len + s->left);
-    size_t limit = s->b0 & WF_FRAME_FIN ? end : s->limits.max_message;
+    size_t limit = s->b0 & WF_FRAME_FIN ? end : s->limits->max_message;
     return wf_buffer_reserve(&s->msg, WF_MIN(want, end - s->msg.len), limit);
 }
 
@@ -362,6 +363,16 @@ static wf_event take_data(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
     return event;
 }
 
+/* More bytes of a control payload, WF_CONTROL_MAX in all. False: no memory. */
+static bool keep_control(wf_session *s, const uint8_t *p, size_t n)
+{
+    if (!s->control && !(s->control = malloc(WF_CONTROL_MAX)))
+        return false;
+    memmove(s->control + s->control_len, p, n);
+    s->control_len = (uint8_t)(s->control_len + n);
+    return true;
+}
+
 /* RFC 6455 5.5.1, 7.1.5, 7.1.6: judge the peer's close, and echo it. */
 static void take_close(wf_session *s, const uint8_t *body, size_t n)
 {
@@ -378,12 +389,10 @@ static void take_close(wf_session *s, const uint8_t *body, size_t n)
     wf_session_close(s, n >= 2 ? code : 0, NULL, 0);
     s->state = WF_SESSION_DONE;
     s->code = (uint16_t)code;
-    if (n > 2 && body != s->control.data) {
-        s->control.len = 0;
-        wf_buffer_append(&s->control, body, n); /* without memory: no reason to tell */
-    }
-    if (s->control.len >= 2)
-        wf_buffer_consume(&s->control, 2);
+    s->control_len = 0;
+    if (n >
+        2) /* the body may be what is kept; without memory there is no reason to tell */
+        keep_control(s, body + 2, n - 2);
 }
 
 static void answer_ping(wf_session *s, const uint8_t *body, size_t n)
@@ -405,10 +414,10 @@ static wf_event end_control(wf_session *s, uint8_t *body, size_t n, wf_message *
         return WF_EVENT_CLOSE;
     case WF_OP_PING:
         answer_ping(s, body, n);
-        s->control.len = 0;
+        s->control_len = 0;
         return WF_EVENT_PING;
     default:
-        s->control.len = 0;
+        s->control_len = 0;
         return WF_EVENT_PONG;
     }
 }
@@ -423,15 +432,15 @@ static wf_event take_control(wf_session *s, uint8_t **p, size_t *n, wf_message *
         wf_mask(at, k, s->key, (size_t)s->phase);
     s->phase += k;
     s->left -= k;
-    if (s->left == 0 && s->control.len == 0)
+    if (s->left == 0 && s->control_len == 0)
         return end_control(s, at, k, m);
-    if (!wf_buffer_append(&s->control, at, k)) {
+    if (!keep_control(s, at, k)) {
         fail(s, WF_CLOSE_INTERNAL, "out of memory");
         return WF_EVENT_CLOSE;
     }
     if (s->left > 0)
         return WF_EVENT_NONE;
-    return end_control(s, s->control.data, s->control.len, m);
+    return end_control(s, s->control, s->control_len, m);
 }
 
 /* Most frames are whole, small messages: read those without the state that cut ones
@@ -444,7 +453,7 @@ static bool take_small(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
         (h[0] != (WF_FRAME_FIN | WF_OP_TEXT) && h[0] != (WF_FRAME_FIN | WF_OP_BINARY)))
         return false;
     size_t len = h[1] ^ WF_FRAME_MASKED; /* over 125: unmasked, or a longer form */
-    if (len > WF_CONTROL_MAX || *n < 6 + len || len > s->limits.max_message)
+    if (len > WF_CONTROL_MAX || *n < 6 + len || len > s->limits->max_message)
         return false;
     wf_mask(h + 6, len, h + 2, 0);
     if (h[0] == (WF_FRAME_FIN | WF_OP_TEXT) && !wf_utf8_valid(h + 6, len)) {

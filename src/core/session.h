@@ -84,7 +84,7 @@ typedef struct wf_session {
     wf_session_env *env;
     wf_outq *out;
     wf_deflate *deflate; /* permessage-deflate; NULL: was not agreed on */
-    wf_session_limits limits;
+    const wf_session_limits *limits;
     bool client;
     bool in_frame;  /* a header was read, its payload is under way */
     bool delivered; /* the last event's bytes are in msg: free them next */
@@ -93,22 +93,23 @@ typedef struct wf_session {
     wf_utf8_state utf8;
     uint8_t b0, key[4], header_len;
     uint8_t header[WF_FRAME_HEAD_MAX]; /* an incomplete one */
-    bool compressed;                   /* the message under way is */
     uint8_t take;                      /* wf_take */
-    uint8_t held;       /* the limit that it exceeds while it waits, or 0 */
-    bool piecewise : 1; /* the message under way goes out in pieces, */
-    bool dropping : 1;  /* ... or nowhere */
-    bool more : 1;      /* the inflater may have more of what it was fed */
-    uint64_t left;      /* payload bytes of the frame still to come */
-    uint64_t phase;     /* payload bytes that came */
+    uint8_t held;        /* the limit that it exceeds while it waits, or 0 */
+    bool compressed : 1; /* the message under way is */
+    bool piecewise : 1;  /* ... goes out in pieces, */
+    bool dropping : 1;   /* ... or nowhere */
+    bool more : 1;       /* the inflater may have more of what it was fed */
+    uint8_t control_len;
+    uint16_t bare;  /* so many of the next bytes were unmasked already */
+    uint64_t left;  /* payload bytes of the frame still to come */
+    uint64_t phase; /* payload bytes that came */
     uint32_t fragments, empty;
-    uint32_t pongs;    /* bytes of answers since the output was last short */
-    wf_buffer msg;     /* a message that did not arrive in one piece */
-    wf_buffer control; /* a control payload that did not; also the close reason */
-    const char *fail;  /* why the session failed, or NULL */
-    uint16_t code;     /* of the peer's close, or of the failure; 0 while open */
-    uint16_t sent;     /* the close code we sent; 0: none */
-    uint16_t bare;     /* so many of the next bytes were unmasked already */
+    uint32_t pongs;   /* bytes of answers since the output was last short */
+    uint16_t code;    /* of the peer's close, or of the failure; 0 while open */
+    uint16_t sent;    /* the close code we sent; 0: none */
+    wf_buffer msg;    /* a message that did not arrive in one piece */
+    uint8_t *control; /* a control payload that did not; also the close reason. Or NULL */
+    const char *fail; /* why the session failed, or NULL */
     wf_pieces *pieces; /* NULL: not needed so far */
 } wf_session;
 
@@ -129,6 +130,7 @@ typedef enum wf_event {
     WF_EVENT_HELD,    /* data is next that WF_TAKE_WAIT leaves where it is */
 } wf_event;
 
+/* The limits are not copied: they last as long as the session. */
 void wf_session_init(wf_session *s, wf_session_env *env, wf_outq *out, bool client,
                      const wf_session_limits *limits);
 void wf_session_free(wf_session *s);

@@ -29,7 +29,7 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
     uint64_t most = most_packed(wf_session_most(s));
     if (f->length > most || had > most - f->length)
         return wf_session_exceeds(s, WF_HELD_SIZE);
-    if (had + f->length > most_packed(s->limits.max_message))
+    if (had + f->length > most_packed(s->limits->max_message))
         wf_session_note_excess(s, WF_HELD_SIZE);
     return true;
 }
@@ -66,7 +66,7 @@ static bool keep(wf_session *s, const uint8_t *p, size_t n)
         return true;
     if (!s->msg.data && n >= WF_SCRATCH)
         wf_spares_take(&s->env->spares, &s->msg);
-    if (!wf_buffer_reserve(&s->msg, n, s->limits.max_message))
+    if (!wf_buffer_reserve(&s->msg, n, s->limits->max_message))
         return fail(s, WF_CLOSE_INTERNAL, "out of memory");
     memcpy(s->msg.data + s->msg.len, p, n);
     s->msg.len += n;

@@ -110,6 +110,7 @@ struct wf_loop {
     unsigned handshakes; /* of TLS that may still be worked on in this turn */
     bool turning;        /* inside a turn */
     double now;          /* wf_time() of this turn */
+    void *upper;         /* of who made the loop, for his own objects */
     unsigned forks;      /* of the process, when the loop was made */
 };
 

@@ -549,9 +549,9 @@ const char *wf_ws_reason(const wf_ws *ws, size_t *n)
         *n = strlen(why);
         return why;
     }
-    bool given = ws->clean && ws->session.control.len > 0;
-    *n = given ? ws->session.control.len : 0;
-    return given ? (const char *)ws->session.control.data : "";
+    bool given = ws->clean && ws->session.control_len > 0;
+    *n = given ? ws->session.control_len : 0;
+    return given ? (const char *)ws->session.control : "";
 }
 
 wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
