@@ -133,10 +133,10 @@ static int push_websocket(lua_State *L, wf_stream *s, wf_hub *hub, int protocol,
     wf_handle_fill(h, &ws->object);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
-    if (lua_toboolean(L, protocol)) {
-        lua_pushvalue(L, protocol);
-        lua_setiuservalue(L, 1, WF_WEBSOCKET_UV_PROTOCOL);
-    }
+    size_t n;
+    const char *name = lua_tolstring(L, protocol, &n);
+    if (name)
+        wf_request_agree(wf_request_arg(L, 2), name, n);
     wf_ws_begin(ws);
     lua_pushvalue(L, 1);
     return 1;

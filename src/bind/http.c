@@ -40,6 +40,7 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
     r->reason = head->reason;
     r->status = head->status;
     r->length = head->length;
+    r->protocol = 0;
     r->minor = head->minor & 0xf;
     r->secure = wf_tls_ssl(s) != NULL;
     r->nfields = head->nfields;
@@ -52,6 +53,39 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
 void wf_request_push_span(lua_State *L, const wf_request *r, wf_span span)
 {
     lua_pushlstring(L, wf_request_bytes(r) + span.at, span.len);
+}
+
+static bool same_name(const char *p, wf_span span, const char *name, size_t n)
+{
+    return span.len == n && strncasecmp(p + span.at, name, n) == 0;
+}
+
+/* A name in a list ends where the next element, or the line, begins. */
+static size_t name_length(const char *p)
+{
+    return strcspn(p, ", \t\r\n");
+}
+
+void wf_request_push_protocol(lua_State *L, const wf_request *r)
+{
+    const char *p = wf_request_bytes(r) + r->protocol;
+    if (r->protocol)
+        lua_pushlstring(L, p, name_length(p));
+    else
+        lua_pushnil(L);
+}
+
+void wf_request_agree(wf_request *r, const char *protocol, size_t n)
+{
+    const char *p = wf_request_bytes(r);
+    for (int i = 0; i < r->nfields; i++) {
+        wf_span v = r->fields[i].value;
+        if (!same_name(p, r->fields[i].name, "sec-websocket-protocol", 22))
+            continue;
+        for (size_t at = v.at; at + n <= v.at + v.len; at += 1 + name_length(p + at))
+            if (name_length(p + at) == n && memcmp(p + at, protocol, n) == 0)
+                r->protocol = (uint16_t)at;
+    }
 }
 
 /* The target is split at its '?'; absolute form (RFC 9112 3.2.2) loses its
@@ -141,11 +175,6 @@ static int push_headers(lua_State *L, const wf_request *r)
         add_field(L, table, p + r->fields[i].value.at, r->fields[i].value.len);
     }
     return 1;
-}
-
-static bool same_name(const char *p, wf_span span, const char *name, size_t n)
-{
-    return span.len == n && strncasecmp(p + span.at, name, n) == 0;
 }
 
 static int request_header(lua_State *L)

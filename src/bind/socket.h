@@ -12,7 +12,7 @@ WF_HIDDEN_BEGIN
 
 /* Handles of the classes tcp and stream have room for what a websocket keeps with its
  * own, for such a handle may become one. */
-enum { WF_SOCKET_UVS = 3 };
+enum { WF_SOCKET_UVS = 2 };
 
 /* Creates one of the three: with __gc, __close, __tostring and the methods that all
  * have, besides its own. [-0, +0, m] */

@@ -400,7 +400,8 @@ static void push_own(lua_State *L, const char *key)
     } else if (strcmp(key, "request") == 0) {
         lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
     } else if (strcmp(key, "protocol") == 0) {
-        lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_PROTOCOL);
+        lua_getiuservalue(L, 1, WF_WEBSOCKET_UV_REQUEST);
+        wf_request_push_protocol(L, wf_request_arg(L, -1));
     } else if (strcmp(key, "extensions") == 0) {
         push_extensions(L, wf_websocket_of(L));
     } else if (strcmp(key, "remote") == 0) {

@@ -10,8 +10,8 @@
 WF_HIDDEN_BEGIN
 
 /* Uservalues of a websocket. */
-enum { WF_WEBSOCKET_UV_DATA = 1, WF_WEBSOCKET_UV_REQUEST, WF_WEBSOCKET_UV_PROTOCOL };
-_Static_assert((int)WF_WEBSOCKET_UV_PROTOCOL == (int)WF_SOCKET_UVS,
+enum { WF_WEBSOCKET_UV_DATA = 1, WF_WEBSOCKET_UV_REQUEST };
+_Static_assert((int)WF_WEBSOCKET_UV_REQUEST == (int)WF_SOCKET_UVS,
                "a stream becomes a websocket");
 
 /* Argument 1, a websocket, of one of its methods; NULL: closed. [-0, +0, raises] */
