@@ -20,6 +20,7 @@ local CHECKS = {
    "shows who is writing",
    "has rooms, and counts what came in the others",
    "shows what was missed while the page was offline",
+   "shows hundreds of missed lines at once, with few layouts",
    "says so in both tabs when the server is gone",
    "keeps what is said while the server is gone",
    "comes back in both tabs by itself",

@@ -1,12 +1,14 @@
 // The chat page: a room is a topic "room.NAME" on one connection. A line is { name, text, time };
 // the event "typing" says that somebody writes. Whatever others wrote goes into the page as text.
 import { Weft } from "/weft.js";
-import { avatar, listOf, make, showStatus } from "./parts.js";
+import { avatar, listOf, make, onceAFrame, showStatus } from "./parts.js";
 
 const ROOMS = ["lobby", "workshop", "random"];
 const KEEP = 500;       // lines of a room in the page
 const TOGETHER = 300;   // seconds within which lines of one person form one block
 const TYPING = 3000;    // milliseconds that somebody counts as writing
+const ORDER = new Intl.Collator();
+const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 
 const $ = (id) => document.getElementById(id);
 const text = $("text");
@@ -23,6 +25,9 @@ class Place {
   unseen = 0;
   following = true;     // who reads at the bottom stays there, who has scrolled up stays, too
   typing = new Map();   // name -> timer
+  coming = [];          // what the next frame puts into the list, the newest KEEP of it
+  ours = false;         // whether any of it is
+  flushLater = onceAFrame(() => this.flush());
 
   constructor(title) {
     this.title = title;
@@ -47,7 +52,7 @@ class Place {
     if (this.room && this.room.state !== "unsubscribed") return;
     const room = this.room = weft.subscribe(`room.${this.title}`, { params: () => ({ name }) });
     room.on("message", (data, { event }) => event === "typing" ? this.showTyping(data.name) : this.hear(data));
-    room.on("presence", (here, change) => this.showPeople(here, change));
+    room.on("presence", (_, change) => this.showPeople(change));
     room.on("recovered", (count) => { if (count) this.note(`Back again: ${count} came meanwhile`); });
     room.on("reset", () => this.note("The server began anew: something may be missing here"));
     room.on("error", (error) => { if (error.code === "bad_name") ask(error.message); });
@@ -65,18 +70,31 @@ class Place {
     this.list.scrollTop = this.list.scrollHeight;
   }
 
-  append(item, follow = false) {
+  // To ask where the list stands, and to set it, costs a layout: so it is done once for many items.
+  put(items, follow, below = null) {
     this.following = follow || this.list.hidden || this.atBottom();
-    const waiting = this.list.querySelector(".waiting"); // what waits to be sent stays below
-    if (waiting && !item.classList.contains("waiting")) waiting.before(item);
-    else this.list.append(item);
+    const all = document.createDocumentFragment();
+    all.append(...items);
+    this.list.insertBefore(all, below);
     while (this.list.childElementCount > KEEP) this.list.firstElementChild.remove();
     if (this.following) this.toBottom();
     if (this === current) {
       $("empty").hidden = true;
       $("newest").hidden = this.following;
     }
-    return item;
+  }
+
+  append(item, ours = false) {
+    if (this.coming.push(item) > KEEP) this.coming.shift();
+    this.ours ||= ours;
+    this.flushLater();
+  }
+
+  flush() {
+    const { coming, ours } = this;
+    if (!coming.length) return;
+    Object.assign(this, { coming: [], ours: false });
+    this.put(coming, ours, this.list.querySelector(".waiting")); // what waits to be sent stays below
   }
 
   note(content, className = "note") {
@@ -114,9 +132,11 @@ class Place {
   async say(content) {
     const item = make("li", "line mine waiting"), words = bubble(content);
     item.append(words);
-    this.append(item, true);
+    this.flush();
+    this.put([item], true);
     try {
       await this.room.publish({ text: content });
+      this.flush(); // it is among these
       item.remove();
     } catch (error) {
       item.classList.add("failed");
@@ -144,16 +164,16 @@ class Place {
     showWriting();
   }
 
-  showPeople(here, change) {
+  showPeople(change) {
     if (change?.event === "join") this.note(`${change.user.id} joined`);
     if (change?.event === "leave") this.note(`${change.user.id} left`);
-    if (this === current) showPeople(here);
+    if (this === current) showPeople();
   }
 }
 
 function head(line) {
   const when = new Date(line.time * 1000), element = make("p", "head");
-  const time = make("time", "", when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  const time = make("time", "", CLOCK.format(when));
   time.dateTime = when.toISOString();
   element.append(make("bdi", "", line.name), time);
   return element;
@@ -167,15 +187,15 @@ function bubble(content) {
 
 // ---- what is beside the lines --------------------------------------------------------------------
 
-function showPeople(here) {
-  const names = here.map((one) => one.id).sort((a, b) => a.localeCompare(b));
+const showPeople = onceAFrame(() => {
+  const names = (current.room?.presence ?? []).map((one) => one.id).sort(ORDER.compare);
   $("who").replaceChildren(...names.map((person) => {
     const item = make("li", person === name ? "self" : "");
     item.append(avatar(person), make("bdi", "", person));
     return item;
   }));
   for (const count of document.querySelectorAll("[data-count]")) count.textContent = names.length;
-}
+});
 
 function showWriting() {
   const names = [...current?.typing.keys() ?? []];
@@ -225,11 +245,12 @@ function visit() {
     place.list.hidden = place !== current;
     place.button.ariaCurrent = place === current ? "page" : null;
   }
+  current.flush();
   $("where").textContent = title;
   $("empty").hidden = current.list.childElementCount > 0;
   $("newest").hidden = true;
   current.toBottom();
-  showPeople(current.room?.presence ?? []);
+  showPeople();
   showUnseen();
   showWriting();
   ready();

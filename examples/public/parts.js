@@ -12,6 +12,15 @@ export function make(tag, className, content) {
 /** A list of the server's: Lua's empty table is {} in JSON. */
 export const listOf = (it) => Object.values(it);
 
+/** Calls f in the next frame, however often it is asked to until then; a page in the background has none. */
+export function onceAFrame(f) {
+  let asked = false;
+  return () => {
+    if (!asked) requestAnimationFrame(() => { asked = false; f(); });
+    asked = true;
+  };
+}
+
 /** Everybody has a colour: a hue made from the name, the same on every page. */
 export function hueOf(name) {
   let hash = 0;

@@ -233,6 +233,36 @@ await check("shows what was missed while the page was offline", async () => {
   outage = false;
 });
 
+await check("shows hundreds of missed lines at once, with few layouts", async () => {
+  outage = true;
+  const session = await desktop.newCDPSession(ada);
+  await session.send("Performance.enable");
+  const layouts = async () =>
+    (await session.send("Performance.getMetrics")).metrics.find((one) => one.name === "LayoutCount").value;
+  await desktop.setOffline(true);
+  await ada.waitForSelector('#status[data-state="waiting"]');
+  const bulk = await open(dark, chatUrl);
+  await bulk.evaluate(async () => {
+    const { Weft } = await import("/weft.js");
+    const weft = new Weft("/weft", { maxQueue: 400 });
+    const room = weft.subscribe("room.lobby", { params: { name: "Bulk" } });
+    await Promise.all(Array.from({ length: 400 }, (_, i) => room.publish({ text: `bulk ${i + 1}` })));
+    weft.close();
+  });
+  const before = await layouts();
+  await desktop.setOffline(false);
+  await sees(ada, "bulk 400");
+  const count = await layouts() - before;
+  expect(count < 200, `${count} layouts for 400 lines`);
+  const got = (await bubbles(ada)).filter((one) => one.startsWith("bulk "));
+  expect(got.every((one, i) => one === `bulk ${i + 1}`) && got.length === 400, `it shows ${got.join()}`);
+  const end = await ada.$eval(LINES, (it) => it.scrollHeight - it.scrollTop - it.clientHeight);
+  expect(end < 2, "the newest line is not in view");
+  await bulk.close();
+  await seesPeople(ada, ["Ada", "Grace"]);
+  outage = false;
+});
+
 await check("says so in both tabs when the server is gone", async () => {
   outage = true;
   console.log("please stop");
