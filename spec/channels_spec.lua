@@ -304,7 +304,9 @@ for name, connect in pairs(transports) do
             is_error("forbidden", c:ask { type = "publish", topic = "room.1", data = 1 })
             is_error("bad_request", c:ask { type = "call", topic = "room.1" })
             is_error("bad_request", c:ask { type = "call", topic = "room.1", method = 5 })
-            is_error("bad_request", c:ask { type = "publish", topic = "room.1", event = "" })
+            for _, event in ipairs { "", ("e"):rep(65), "a\nb", "a\rb", "\0" } do
+               is_error("bad_request", c:ask { type = "publish", topic = "room.1", event = event })
+            end
             c:subscribe "room.2"
             is_error("too_many", c:ask { type = "subscribe", topic = "room.3" })
             c:ask { type = "unsubscribe", topic = "room.2" }
@@ -428,6 +430,12 @@ for name, connect in pairs(transports) do
             assert.equal(2, ctx:publish("room.1", { all = true }))
             assert.is_true(ann:next().data.all)
             assert.is_true(bob:next().data.all)
+            for _, value in ipairs { 5, 1.5, math.maxinteger, true, false, "five" } do
+               ctx:publish("room.1", value)
+               local text = type(value) == "string" and '"five"' or tostring(value)
+               assert.truthy(select(2, ann:next()):find('"data":' .. text .. "}", 1, true))
+               bob:next()
+            end
             assert.is_true(ctx:push("room.1", { only = "ann" }, { event = "hint" }))
             assert.same({ type = "message", topic = "room.1", event = "hint",
                data = { only = "ann" } }, (ann:next()))
@@ -446,8 +454,12 @@ for name, connect in pairs(transports) do
             for _, misuse in ipairs {
                function() ctx:kick(5) end, function() ctx:kick("t", "two words") end,
                function() ctx:push("room.1", print) end, function() ctx:publish("a b", 1) end,
-               function() ctx:push("room.1", 1, { what = 1 }) end } do
-               assert.has_error(misuse)
+               function() ctx:push("room.1", 1, { what = 1 }) end,
+               function() ctx:push("a b", 1) end, function() ctx:update("room.1", print) end,
+               function() ctx:push("room.1", 1, { event = "a\nb" }) end,
+               function() ctx:publish("room.1", { print }) end,
+               function() ctx:publish("room.1", 1, { event = "\xff" }) end } do
+               assert.truthy(server.blame(misuse):find "^ctx:%a+: ")
             end
             assert.is_true(contexts.bob:kick())
             assert.is_nil((pcall(function()

@@ -354,6 +354,7 @@ describe("app:publisher", function()
             { "?topic=", nil, "m", 400, "a topic has 1 to 255 bytes" },
             { "?topic=%zz", nil, "m", 400, "a malformed percent-escape" },
             { "?topic=x&event=%0A", nil, "m", 400, "event must be" },
+            { "?topic=x&event=" .. ("e"):rep(65), nil, "m", 400, "1 to 64 bytes" },
             { "", nil, "m", 400, "the topic is missing" },
             { "", "text/plain", "m", 400, "the topic is missing" },
             { "", FORM, "topic=x", 400, "data is missing" },
@@ -387,7 +388,8 @@ describe("app:publisher", function()
    it("blames the line that misuses it, without showing the token", function()
       local app = weft.app()
       for _, row in ipairs { { nil, "the option token is needed" }, { { token = "short" }, "16" },
-         { { token = ("s p"):rep(10) }, "16 or more letters" }, { { token = 5 }, "must be" } } do
+         { { token = ("s p"):rep(10) }, "16 or more letters" }, { { token = 5 }, "must be" },
+         { { token = {} }, "must hold a token" } } do
          local why = server.blame(function() app:publisher("/p", row[1]) end)
          assert.truthy(why:find(row[2], 1, true), why)
          assert.is_nil(why:find("short", 1, true))

@@ -297,6 +297,13 @@ describe("publishing", function()
          local ws = join "t"
          local rows = {
             { print, nil, "the message must be a string" }, { nil, nil, "the message must be" },
+            { { print }, nil, "cannot be JSON" }, { 0 / 0, nil, "not finite" },
+            { 1 / 0, nil, "not finite" }, { { "\xff" }, nil, "not UTF-8" },
+            { "x", { except = io.stdout }, "must be a websocket" },
+            { "x", { except = ws.request }, "must be a websocket" },
+            { "x", { event = "" }, "1 to 64 bytes" }, { "x", { event = "a\nb" }, "control" },
+            { "x", { event = ("e"):rep(65) }, "1 to 64 bytes" },
+            { "x", { event = "\xff" }, "UTF-8" },
             { "x", "y", 'the kind is "text" or "binary"' }, { "x", 5, "the kind is" },
             { "x", { exept = ws }, "unknown option" }, { "x", { kind = "y" }, '"binary"' },
             { "x", { key = 1 }, "must be a string" },
@@ -305,6 +312,7 @@ describe("publishing", function()
             for _, who in ipairs { app, ws } do
                local message = blame(function() who:publish("t", row[1], row[2]) end)
                assert.truthy(message:find(row[3], 1, true), message)
+               assert.truthy(message:find "^%a+:publish: ", message)
             end
          end
          for _, who in ipairs { app, ws } do

@@ -55,15 +55,23 @@ end
 
 --- ctx:publish(topic, data [, opts]) -> n | nil, message, code: to everybody, as app:publish
 function context:publish(topic, data, opts)
-   return topics.publish(peers[self].app, topic, data, opts)
+   return topics.publish(peers[self].app, topic, data, nil, opts, "ctx:publish")
+end
+
+-- A script's value as JSON; raises at its line.
+local function text_of(data, where, level)
+   local ok, text = pcall(weft1.encode, data)
+   if not ok then error(("%s: %s"):format(where, text), level + 1) end
+   return text
 end
 
 --- ctx:push(topic, data [, opts]) -> true | nil, message, code: to this client alone
 function context:push(topic, data, opts)
    local peer = peers[self]
-   options.argument(topic, "string", "the topic", "ctx:push", 2)
+   topics.check_script(peer.app, topic, "ctx:push", 2)
    opts = options.check(opts, limits.push, "ctx:push", 2)
-   local entry = { kind = "json", text = weft1.encode(data), event = opts.event }
+   local text = text_of(data, "ctx:push", 2)
+   local entry = { kind = "json", text = text, event = opts.event }
    return peer:push(weft1.envelope(topic, entry))
 end
 
@@ -92,6 +100,7 @@ end
 function context:update(topic, data)
    local peer = peers[self]
    options.argument(topic, "string", "the topic", "ctx:update", 2)
+   if data ~= nil then text_of(data, "ctx:update", 2) end
    local sub = peer.subscriptions[topic]
    if not sub or not sub.user then return false end
    sub.data = data

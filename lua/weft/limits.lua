@@ -209,7 +209,9 @@ end
 
 -- RFC 6750 2.1
 local function token_check(value)
-   for _, token in ipairs(type(value) == "string" and { value } or value) do
+   local tokens = type(value) == "string" and { value } or value
+   if not tokens[1] then return "must hold a token" end
+   for _, token in ipairs(tokens) do
       if #token < 16 or not token:find "^[%w._~+/-]+=*$" then
          return "must have 16 or more letters, digits or any of -._~+/"
       end
@@ -325,12 +327,24 @@ limits.listening = {
    max_pending_messages = limits.topic.max_pending_messages,
 }
 
+-- doc/protocol.md; and a line end would begin another field of Server-Sent Events (WHATWG HTML
+-- 9.2.5).
+local function event_name(s)
+   if #s > 0 and #s <= 64 and not s:find "%c" and utf8.len(s) then return nil end
+   return "must be 1 to 64 bytes of UTF-8 without control characters"
+end
+limits.event_name = event_name
+
+local function is_websocket(v)
+   return not options.is(v, "weft.websocket") and "must be a websocket" or nil
+end
+
 limits.publish = {
    kind = { type = "string", check = one_of { text = true, binary = true },
       text = "of the message" },
-   except = { type = "userdata", text = "a websocket that does not get it" },
+   except = { type = "userdata", check = is_websocket, text = "a websocket that does not get it" },
    key = { type = "string", text = "what the message is the newest value of" },
-   event = { type = "string", text = "a name for what happened" },
+   event = { type = "string", check = event_name, text = "a name for what happened" },
    history = { type = "boolean", text = "false: not kept" },
    compress = { type = "boolean", text = "instead of what its size says" },
 }
@@ -494,7 +508,8 @@ for _, code in ipairs(core.codes) do codes[code.name] = true end
 
 -- Close codes and statuses are numbers that do not meet; codes are words.
 local function stop_list(list)
-   for _, one in ipairs(type(list) == "table" and list or {}) do
+   for i, one in pairs(type(list) == "table" and list or {}) do
+      if math.type(i) ~= "integer" or i > #list then return "must be a list, or a function" end
       local number = math.type(one) == "integer" and one >= 100 and one <= 4999
       if not number and not codes[one] then
          return ("must hold close codes, HTTP statuses and names of weft.code, got %s")
@@ -529,8 +544,10 @@ limits.room_publish = {
    wait = { type = "boolean", default = true, text = "false: no answer is asked for" },
 }
 
+-- RFC 9110 9.1: case matters, so "get" would be another method than GET.
 local function is_method(s)
-   return not is_token(s) and "must be a method (an RFC 9110 token)" or nil
+   if is_token(s) and not s:find "%l" then return nil end
+   return "must be a method (an RFC 9110 token) in capitals"
 end
 
 -- What a client holds an answer of HTTP to. Servers may send longer heads than browsers do.

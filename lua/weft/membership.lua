@@ -115,7 +115,7 @@ end
 
 --- ws:subscribe(topic [, opts])
 local function subscribe(ws, topic, opts)
-   local app, why, code = core.app_of(ws)
+   local app, why, code = core.app_of(ws, "ws:subscribe")
    if not app then return nil, why, code end
    local kind = topics.check_script(app, topic, "ws:subscribe", 2, true)
    opts = opts and options.check(opts, limits.subscribe, "ws:subscribe", 2) or limits.none
@@ -129,7 +129,7 @@ end
 
 --- ws:unsubscribe(topic)
 local function unsubscribe(ws, topic)
-   local app = core.app_of(ws)
+   local app = core.app_of(ws, "ws:unsubscribe")
    if not app then return false end
    topics.check_script(app, topic, "ws:unsubscribe", 2, true)
    local was = core.topic_unsubscribe(ws, topic)

@@ -120,6 +120,28 @@ function options.argument(value, kinds, name, where, level)
    error(message:format(where, name, wanted { type = kinds }, given(value)), (level or 2) + 1)
 end
 
+--- Is v an object of that class ("weft.websocket")?
+function options.is(v, class)
+   local meta = getmetatable(v)
+   return type(meta) == "table" and meta.__name == class
+end
+
+--- Checks a timeout of a method, which may be nil, and returns it; raises as check() does.
+function options.timeout(value, where, level)
+   if value == nil or type(value) == "number" and value >= 0 then return value end
+   error(("%s: the timeout must be a number of seconds, 0 or more, got %s"):format(where,
+      given(value)), (level or 2) + 1)
+end
+
+--- Checks a limit of a method in bytes, which may be nil; the same.
+function options.bytes(value, where, level)
+   if value == nil then return nil end
+   local bytes = math.type(value) and math.tointeger(value)
+   if bytes and bytes >= 0 then return bytes end
+   error(("%s: the limit must be a number of bytes, 0 or more, got %s"):format(where,
+      given(value)), (level or 2) + 1)
+end
+
 --- One table of rules made of several.
 function options.merge(...)
    local all = {}

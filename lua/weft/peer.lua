@@ -5,6 +5,7 @@
 
 local context = require "weft.context"
 local core = require "weft.core"
+local event_name = require "weft.limits".event_name
 local guarded = require "weft.guarded"
 local json = require "weft.json"
 local rate = require "weft.rate"
@@ -205,8 +206,8 @@ end
 
 local function publish(self, request)
    local topic, event = request.topic, request.value.event
-   if event ~= nil and not (type(event) == "string" and #event > 0 and #event <= MAX_NAME) then
-      return nil, "bad_request", "event must be a string of 1 to 64 bytes"
+   if event ~= nil and (type(event) ~= "string" or event_name(event)) then
+      return nil, "bad_request", "event must be 1 to 64 bytes without control characters"
    end
    local ok, why = ask(self, topics.authorize_publish, self.app, self.transport.who, topic,
       no_null(request.value.data))

@@ -11,7 +11,7 @@ local wire = require "weft.wire"
 local publisher = {}
 
 local MAX_DEPTH = 100
-local MAX_NAME = 255 -- of an event, and of a key
+local MAX_EVENT, MAX_KEY = 64, 255
 
 -- Every token is compared, so the time tells nothing of which one it was.
 local function is_allowed(tokens, request)
@@ -71,20 +71,20 @@ local function read(request)
    return nil, "the topic is missing: ?topic= with the message as body, JSON, or a form"
 end
 
-local function check_text(value, name)
+local function check_text(value, name, most)
    if value == nil or value == json.null() then return true end
-   if type(value) ~= "string" or value == "" or #value > MAX_NAME or value:find "%c"
+   if type(value) ~= "string" or value == "" or #value > most or value:find "%c"
       or not utf8.len(value) then
       return nil, ("%s must be a string of 1 to %d bytes without control characters"):format(
-         name, MAX_NAME)
+         name, most)
    end
    return true
 end
 
 local function check(app, publication)
    local ok, why = topics.check_name(app, publication.topic)
-   if ok then ok, why = check_text(publication.event, "event") end
-   if ok then ok, why = check_text(publication.key, "key") end
+   if ok then ok, why = check_text(publication.event, "event", MAX_EVENT) end
+   if ok then ok, why = check_text(publication.key, "key", MAX_KEY) end
    return ok, why
 end
 

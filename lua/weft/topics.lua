@@ -196,12 +196,23 @@ end
 
 local PLAIN = { text = {}, binary = { kind = "binary" } } -- shared: not to be changed
 
--- The kind as of ws:send, or a table of options.
-local function check_publish(message, kind, opts, where, level)
-   local sort = type(message)
-   if sort ~= "string" and sort ~= "number" and not (sort == "table" and topics.encode) then
-      error(("%s: the message must be a string, got a %s"):format(where, sort), level + 1)
+-- What a message may be besides a string: what goes out as JSON.
+local VALUES = { table = true, number = true, boolean = true }
+
+-- A message as text, and whether it is JSON.
+local function text_of(message, where, level)
+   if type(message) == "string" then return message, false end
+   if not VALUES[type(message)] then
+      error(("%s: the message must be a string or a value for JSON, got a %s"):format(where,
+         type(message)), level + 1)
    end
+   local ok, text = pcall(topics.encode, message)
+   if not ok then error(("%s: %s"):format(where, text), level + 1) end
+   return text, true
+end
+
+-- The kind as of ws:send, or a table of options.
+local function check_options(kind, opts, where, level)
    if type(kind) == "table" then kind, opts = nil, kind end
    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
       error(('%s: the kind is "text" or "binary", got %s'):format(where, tostring(kind)), level + 1)
@@ -257,19 +268,18 @@ local function send_on(board, rules, topic, opts, entry, epoch, offset)
       { topic = topic, kind = entry.kind, epoch = epoch, offset = offset })
 end
 
---- Publishes on a valid name; opts as checked: n, epoch, offset | nil, message, code.
-function topics.send(app, topic, message, opts)
+--- Publishes a text on a valid name; opts as checked, but their kind may be "json", which `json`
+-- says, too: n, epoch, offset | nil, message, code.
+function topics.send(app, topic, message, opts, json)
    local board = app.board
    local hub = board.hub
    local rules = topics.options_of(app, topic)
-   local kind = opts.kind or "text"
-   if type(message) == "table" then message, kind = topics.encode(message), "json" end
+   local kind = json and "json" or opts.kind or "text"
    local n, why, code = fan_out(hub, rules, topic, message, kind == "json" and "text" or kind,
       opts, topics.RAW)
    if not n then return nil, why, code end
    board.published = board.published + 1
    local kept, epoch, offset = rules and opts.history ~= false and rules.history, nil, nil
-   if type(message) ~= "string" then message = tostring(message) end
    if kept then
       epoch, offset = app.histories:append(topic, kept, core.now(), message, kind, opts.event)
    end
@@ -280,30 +290,31 @@ function topics.send(app, topic, message, opts)
    return n + send_on(board, rules, topic, opts, entry, epoch, offset), epoch, offset
 end
 
---- The same for callers in weft: a name from a peer must have been checked.
-function topics.publish(app, topic, message, opts)
-   check(app, topic, false, "topics.publish", 2)
-   return topics.send(app, topic, message, check_publish(message, opts, nil, "topics.publish", 2))
+--- What app:publish does, for a method called `where` that ends with this call.
+function topics.publish(app, topic, message, kind, opts, where)
+   check(app, topic, false, where, 2)
+   local text, json = text_of(message, where, 2)
+   return topics.send(app, topic, text, check_options(kind, opts, where, 2), json)
 end
 
 --- app:publish(topic, message [, kind [, opts]])
 local function app_publish(app, topic, message, kind, opts)
-   check(app, topic, false, "app:publish", 2)
-   return topics.send(app, topic, message, check_publish(message, kind, opts, "app:publish", 2))
+   return topics.publish(app, topic, message, kind, opts, "app:publish")
 end
 
 --- ws:publish(topic, message [, kind [, opts]])
 local function ws_publish(ws, topic, message, kind, opts)
-   local app, why, code = core.app_of(ws)
+   local app, why, code = core.app_of(ws, "ws:publish")
    if not app then return nil, why, code end
    check(app, topic, false, "ws:publish", 2)
-   opts = check_publish(message, kind, opts, "ws:publish", 2)
+   local text, json = text_of(message, "ws:publish", 2)
+   opts = check_options(kind, opts, "ws:publish", 2)
    if opts == PLAIN[opts.kind or "text"] then opts = { kind = opts.kind } end
    opts.except = opts.except or ws
    local ok
    ok, why, code = topics.authorize_publish(app, ws, topic, message)
    if not ok then return nil, why, code end
-   return topics.send(app, topic, message, opts)
+   return topics.send(app, topic, text, opts, json)
 end
 
 core.methods.websocket.publish = ws_publish
@@ -313,7 +324,7 @@ core.methods.websocket.publish = ws_publish
 --- Puts a connection on a topic without asking the hooks: true, whether it is new | nil,
 -- message, code. "too_big": a limit.
 function topics.attach(ws, topic, form)
-   local app, why, code = core.app_of(ws)
+   local app, why, code = core.app_of(ws, "topics.attach")
    if not app then return nil, why, code end
    local kind = check(app, topic, true, "topics.attach", 2)
    local rules = topics.options_of(app, topic)

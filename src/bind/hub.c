@@ -46,12 +46,21 @@ static wf_ws *member_arg(lua_State *L, int arg)
 
 /* -- websockets ------------------------------------------------------------------ */
 
-/* app_of(ws) -> the app that its hub was made for | nil, message, code */
+/* At the line of whoever called the Lua method that called this. [-0, +0, raises] */
+static int misuse(lua_State *L, const char *what)
+{
+    luaL_where(L, 2);
+    lua_pushfstring(L, "%s: %s", luaL_checkstring(L, 2), what);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+/* app_of(ws, where) -> the app that its hub was made for | nil, message, code */
 static int l_app_of(lua_State *L)
 {
     wf_ws *ws = (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET);
     if (ws && ws->session.client)
-        return luaL_error(L, "topics are the server's: a client connection has none");
+        return misuse(L, "topics are the server's: a client connection has none");
     if (!ws || !ws->hub)
         return wf_websocket_fail(L, ws);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, registry_key);

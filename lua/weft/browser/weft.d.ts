@@ -117,7 +117,7 @@ export interface RoomEvents<Message, User> {
 }
 
 export interface PublishOptions {
-  /** A name that tells kinds of messages apart, of 1 to 64 bytes. */
+  /** A name that tells kinds of messages apart, of 1 to 64 bytes without control characters. */
   event?: string;
   /** How long it may take, waiting included. Default: without end. */
   timeout?: number;
