@@ -140,6 +140,7 @@ build = {
       ["weft.listeners"] = "lua/weft/listeners.lua",
       ["weft.membership"] = "lua/weft/membership.lua",
       ["weft.meta"] = "lua/weft/meta.lua",
+      ["weft.methods"] = "lua/weft/methods.lua",
       ["weft.mime"] = "lua/weft/mime.lua",
       ["weft.multipart"] = "lua/weft/multipart.lua",
       ["weft.net"] = "lua/weft/net.lua",

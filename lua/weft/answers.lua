@@ -25,10 +25,15 @@ end
 
 --- weft.json(value [, status [, headers]]) -> status, headers, body
 function answers.json(value, status, headers)
+   if headers ~= nil then options.argument(headers, "table", "the headers", "weft.json", 2) end
    local body, why = json.encode(value)
    if not body then error("weft.json: " .. why, 2) end
    local fields = { ["content-type"] = "application/json" }
-   for name, field in pairs(headers or {}) do fields[name] = field end
+   for name, field in pairs(headers or {}) do
+      -- in any case (RFC 9110 5.1): a second one would contradict it
+      if tostring(name):lower() == "content-type" then fields["content-type"] = nil end
+      fields[name] = field
+   end
    return status or 200, fields, body
 end
 

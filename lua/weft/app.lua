@@ -125,6 +125,7 @@ function app:listen(address, opts)
    local recipe = parts and net.check_tls(parts, opts, true, "app:listen", { "http/1.1" })
    if not parts then return nil, message, code end
    if self.closed then return nil, "app:listen: the app is closed", "closed" end
+   channels.check(self, 2)
    local made, listener
    if recipe then
       made, message, code = tls.context(recipe)

@@ -4,6 +4,7 @@
 
 local core = require "weft.core"
 local list = require "weft.list"
+local methods = require "weft.methods"
 local options = require "weft.options"
 
 local channel = {}
@@ -84,8 +85,14 @@ local function new(capacity)
       receivers = list.new(), senders = list.new(), is_closed = false }, channel)
 end
 
+-- Who forgets the colon sends nil, too.
+local function refuse_nil(self)
+   if getmetatable(self) ~= channel then methods.misuse(self, "channel:send", "weft.channel", 3) end
+   error("channel:send: nil cannot be sent", 3)
+end
+
 function channel:send(v)
-   if v == nil then error("channel:send: nil cannot be sent", 2) end
+   if v == nil then refuse_nil(self) end
    if self.is_closed then return closed() end
    if hand_over(self, v) then return true end
    if #self < self.capacity then
@@ -116,9 +123,8 @@ local function take(self)
 end
 
 function channel:receive(timeout)
-   if timeout ~= nil then
-      options.argument(timeout, "number", "the timeout", "channel:receive", 2)
-   end
+   if self == nil then methods.misuse(self, "channel:receive", "weft.channel", 2) end
+   options.timeout(timeout, "channel:receive", 2)
    local v = take(self)
    if v ~= nil then return v end
    if self.is_closed then return closed() end

@@ -213,9 +213,7 @@ end
 --- client:subscribe(topic [, params [, timeout]]) -> room | nil, message, code
 function client:subscribe(topic, params, timeout)
    options.argument(topic, "string", "the topic", "client:subscribe", 2)
-   if timeout ~= nil then
-      options.argument(timeout, "number", "the timeout", "client:subscribe", 2)
-   end
+   options.timeout(timeout, "client:subscribe", 2)
    text_of(topic, "client:subscribe", 2)
    text_of(params, "client:subscribe", 2)
    if self.failure then return nil, self.failure.message, self.failure.code end

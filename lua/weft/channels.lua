@@ -170,15 +170,23 @@ local function authorize(opts)
    end
 end
 
+-- All or none of its routes are there in the end, and a script that handles the error goes on.
+local function check_routes(app, path, level)
+   for _, method in ipairs { router.WEBSOCKET, "GET", "POST" } do
+      app.router:check(method, path, level + 1)
+   end
+end
+
 local function add_routes(self, path, opts, level)
    local app = self.app
-   self.limits, self.path = opts, path
+   check_routes(app, path, level + 1)
    local ws_opts = setmetatable({ authorize = authorize(opts), protocols = { weft1.PROTOCOL },
       authorize_timeout = opts.hook_timeout }, { __index = opts })
    -- what is dropped is answered, by peer.lua
    if opts.over_rate == "drop" then ws_opts.message_rate, ws_opts.byte_rate = 0, 0 end
    local route = upgrade.route(function(ws) serve(self, ws) end, ws_opts, "app:channels",
       level + 1)
+   self.limits, self.path = opts, path
    app.router:add(router.WEBSOCKET, path, route, level + 1)
    upgrade.count(app, route)
    sessions.add_routes(self, path, route, level + 1)
@@ -195,13 +203,20 @@ local function set_endpoint(app, path, opts)
    return app
 end
 
+local USUAL = "/weft"
+
+--- Raises where begin() could not make the endpoint.
+function channels.check(app, level)
+   if not app.desk.path and #app.desk.patterns > 0 then check_routes(app, USUAL, level + 1) end
+end
+
 --- The endpoint that nobody has asked for otherwise: when the app begins to listen, or later with
 -- the first channel.
 function channels.begin(app)
    app.desk.sweeper:wake()
    if app.desk.path or #app.desk.patterns == 0 or not next(app.listeners) then return end
-   add_routes(app.desk, "/weft",
-      options.check(nil, limits.channels, "app:channel", 2, app.limits), 2)
+   add_routes(app.desk, USUAL,
+      options.check(nil, limits.channels, "app:channel", 2, app.limits), 3)
 end
 
 local passed_on = { "history", "presence", "policy", "max_pending", "max_pending_messages",
@@ -233,6 +248,7 @@ end
 local function add_channel(app, pattern, channel)
    topics.check_script(app, pattern, "app:channel", 2, true)
    channel = check_channel(channel, 2)
+   if next(app.listeners) and not app.desk.path then check_routes(app, USUAL, 2) end
    topics.set(app, pattern, rules_for(app, pattern, channel), "app:channel", 2)
    assert(app.desk.patterns:put(pattern, channel))
    channels.begin(app)

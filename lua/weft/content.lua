@@ -6,6 +6,7 @@ local cookies = require "weft.cookies"
 local form = require "weft.form"
 local json = require "weft.json"
 local multipart = require "weft.multipart"
+local options = require "weft.options"
 local request = require "weft.request"
 
 local methods = core.methods.request
@@ -25,6 +26,7 @@ end
 
 --- req:arg(name) -> that field's first value, or nil
 function methods.arg(req, name)
+   options.argument(name, "string", "the name", "req:arg", 2)
    local fields = req.parsed_query or form.decode(req.query or "") or {}
    req.parsed_query = fields
    return fields[name]
@@ -47,6 +49,7 @@ end
 
 --- req:form([max]) -> fields (name -> first value), list | nil, message, code
 function methods.form(req, max)
+   options.bytes(max, "req:form", 2)
    local kind, field = media_type(req)
    if kind ~= "application/x-www-form-urlencoded" and kind ~= "multipart/form-data" then
       return wrong_type(req, "a form")
@@ -60,6 +63,7 @@ end
 
 --- req:json([max]) -> value | nil, message, code
 function methods.json(req, max)
+   options.bytes(max, "req:json", 2)
    local kind = media_type(req)
    -- A form of another site can send no such type without being asked for leave first (CORS).
    if kind ~= "application/json" and not (kind and kind:find "^application/.+%+json$") then
@@ -84,6 +88,7 @@ function methods.cookies(req)
 end
 
 function methods.cookie(req, name)
+   options.argument(name, "string", "the name", "req:cookie", 2)
    return req:cookies()[name]
 end
 

@@ -27,36 +27,36 @@ function cookies.parse(field)
    return all
 end
 
-local function misuse(level, message, ...)
-   error(("weft.cookie: " .. message):format(...), level + 1)
+local function misuse(where, level, message, ...)
+   error((where .. ": " .. message):format(...), level + 1)
 end
 
 -- RFC 6265 4.1.1: cookie-octet
-local function check_value(name, value, level)
+local function check_value(name, value, where, level)
    if type(value) ~= "string" then
-      misuse(level + 1, "the value of %q must be a string, got a %s", name, type(value))
+      misuse(where, level + 1, "the value of %q must be a string, got a %s", name, type(value))
    elseif value:find '[%c%s",;\\\127-\255]' then
-      misuse(level + 1, "the value of %q must not hold control characters, spaces, quotes, "
+      misuse(where, level + 1, "the value of %q must not hold control characters, spaces, quotes, "
          .. "commas, semicolons, backslashes or bytes above 126: encode it first", name)
    end
 end
 
 -- Browsers drop a cookie whose prefix its attributes belie.
-local function check_prefix(name, attributes, level)
+local function check_prefix(name, attributes, where, level)
    local lower = name:lower()
    local host, secure = lower:find "^__host%-", lower:find "^__secure%-"
    if (host or secure) and not attributes.secure then
-      misuse(level + 1, "%q needs secure = true for its prefix", name)
+      misuse(where, level + 1, "%q needs secure = true for its prefix", name)
    elseif host and (attributes.domain or attributes.path ~= "/") then
-      misuse(level + 1, '%q needs path = "/" and no domain for its prefix', name)
+      misuse(where, level + 1, '%q needs path = "/" and no domain for its prefix', name)
    end
 end
 
 local SAME_SITE = { strict = "Strict", lax = "Lax", none = "None" }
 
-local function check_same_site(attributes, level)
+local function check_same_site(attributes, where, level)
    if attributes.same_site == "none" and not attributes.secure then
-      misuse(level + 1, 'same_site = "none" needs secure = true')
+      misuse(where, level + 1, 'same_site = "none" needs secure = true')
    end
 end
 
@@ -65,16 +65,16 @@ local function add(parts, condition, text)
 end
 
 --- weft.cookie(name, value [, attributes]) -> the value of a Set-Cookie field. Raises on misuse,
--- at the level as of error().
-function cookies.format(name, value, attributes, level)
-   level = level or 2
-   local a = options.check(attributes, limits.cookie, "weft.cookie", level)
+-- at the level as of error(), in the name of `where`.
+function cookies.format(name, value, attributes, level, where)
+   level, where = level or 2, where or "weft.cookie"
+   local a = options.check(attributes, limits.cookie, where, level)
    if type(name) ~= "string" or not limits.is_token(name) then
-      misuse(level, "the name must be a token, got %q", tostring(name))
+      misuse(where, level, "the name must be a token, got %q", tostring(name))
    end
-   check_value(name, value, level)
-   check_prefix(name, a, level)
-   check_same_site(a, level)
+   check_value(name, value, where, level)
+   check_prefix(name, a, where, level)
+   check_same_site(a, where, level)
    local parts = { name .. "=" .. value }
    add(parts, a.path, "Path=" .. tostring(a.path))
    add(parts, a.domain, "Domain=" .. tostring(a.domain))
@@ -85,7 +85,7 @@ function cookies.format(name, value, attributes, level)
    add(parts, a.same_site, "SameSite=" .. tostring(SAME_SITE[a.same_site]))
    local text = table.concat(parts, "; ")
    if #text > MAX_BYTES then
-      misuse(level, "%q is larger than browsers take (%d bytes)", name, MAX_BYTES)
+      misuse(where, level, "%q is larger than browsers take (%d bytes)", name, MAX_BYTES)
    end
    return text
 end

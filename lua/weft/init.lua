@@ -10,6 +10,7 @@ local client = require "weft.client"
 local cookies = require "weft.cookies"
 local group = require "weft.group"
 local http = require "weft.http"
+local methods = require "weft.methods"
 local net = require "weft.net"
 local options = require "weft.options"
 local reconnect = require "weft.reconnect"
@@ -43,7 +44,9 @@ weft.code = setmetatable(codes, {
 
 --- weft.deadline(s, f, ...): whatever waits inside f ends with "timeout" at s.
 function weft.deadline(s, f, ...)
-   options.argument(s, "number", "the time", "weft.deadline", 2)
+   if options.argument(s, "number", "the time", "weft.deadline", 2) < 0 then
+      error(("weft.deadline: the time must be 0 or more, got %s"):format(s), 2)
+   end
    options.argument(f, "function", "the function", "weft.deadline", 2)
    local guard <close> = core.deadline(s)
    return f(...)
@@ -58,6 +61,15 @@ function weft.signal(name)
    table.sort(known)
    error(("weft.signal: %s is not one of %s"):format(tostring(name),
       table.concat(known, ", ")), 2)
+end
+
+for name, list in pairs(core.methods) do methods.hold(list, "weft." .. name) end
+methods.hold(channel.methods, "weft.channel", { send = true, receive = true }) -- of each value
+for _, class in ipairs { app.methods, channel_client.methods, group.methods, session.methods,
+   tls.methods, require "weft.context".methods, require "weft.events".methods,
+   require "weft.http.answer".methods, require "weft.room".methods,
+   require "weft.subscription".methods } do
+   methods.hold(class, class.__name)
 end
 
 -- weft.on_error is assigned to, and kept where the C side finds it.

@@ -378,7 +378,7 @@ function weft.json(value, status, headers) end
 ---@field kind? weft.Kind default "text"
 ---@field except? weft.websocket gets nothing
 ---@field key? string for policy "latest": what this is the newest value of
----@field event? string a name for what happened, for channels and Server-Sent Events
+---@field event? string 1 to 64 bytes of UTF-8 without control characters; others raise: a name for what happened, for channels and Server-Sent Events
 ---@field history? boolean default true: false: it is not kept
 ---@field compress? boolean as of `weft.SendOptions`
 
@@ -443,7 +443,7 @@ function weft.json(value, status, headers) end
 
 --- Options of `ctx:push`.
 ---@class weft.PushOptions
----@field event? string a name for what happened
+---@field event? string 1 to 64 bytes, as of `app:publish`: a name for what happened
 
 --- Options of `app:history`.
 ---@class weft.ReadHistoryOptions
@@ -552,7 +552,7 @@ function weft.json(value, status, headers) end
 
 --- Options of `room:publish`.
 ---@class weft.RoomPublishOptions
----@field event? string a name for what happened
+---@field event? string 1 to 64 bytes, as of `app:publish`: a name for what happened
 ---@field timeout? number seconds, 0 to 86400: until it is answered; by default `request_timeout`
 ---@field wait? boolean default true: false: no answer is asked for, and nothing is known of it
 
@@ -734,7 +734,7 @@ function tcp:setoption(name, value) end
 function tcp:getoption(name) end
 
 --- The time that each waiting call on it may take.
----@param s? number seconds; nil: no limit
+---@param s? number seconds; nil, or a negative number: no limit
 ---@param mode? "t"|"b" default "t": of the call in all; "b", which is LuaSocket's own default: of each wait within it
 ---@return integer one 1, as LuaSocket has it
 function tcp:settimeout(s, mode) end
@@ -765,7 +765,7 @@ function listener:accept() end
 function listener:each() end
 
 --- The time that each `accept` may take.
----@param s? number seconds; nil: no limit
+---@param s? number seconds; nil, or a negative number: no limit
 ---@return integer one 1, as LuaSocket has it
 function listener:settimeout(s) end
 
@@ -830,7 +830,7 @@ function stream:shutdown(how) end
 function stream:buffered() end
 
 --- The time that each waiting call on it may take.
----@param s? number seconds; nil: no limit
+---@param s? number seconds; nil, or a negative number: no limit
 ---@param mode? "t"|"b" default "t": of the call in all; "b", which is LuaSocket's own default: of each wait within it
 ---@return integer one 1, as LuaSocket has it
 function stream:settimeout(s, mode) end
@@ -986,7 +986,7 @@ function udp:receivefrom(size) end
 function udp:setoption(name, value) end
 
 --- The time that each waiting call on it may take.
----@param s? number seconds; nil: no limit
+---@param s? number seconds; nil, or a negative number: no limit
 ---@return integer one 1, as LuaSocket has it
 function udp:settimeout(s) end
 
@@ -1200,7 +1200,7 @@ function ws:subscriptions() end
 --- Sends a message to everyone on a topic but itself. See `weft.app:publish`. Asks the topic's
 --- `authorize_publish`, and may wait in it.
 ---@param topic string
----@param message string
+---@param message string|table|number|boolean what is no string goes as JSON, and to raw connections as its text; what JSON cannot say raises. Tables need lua-cjson
 ---@param kind? weft.Kind|weft.PublishOptions default "text"
 ---@param opts? weft.PublishOptions
 ---@return integer? reached how many it went to
@@ -1209,7 +1209,7 @@ function ws:subscriptions() end
 function ws:publish(topic, message, kind, opts) end
 
 --- The head of a request, as handlers get it; of the server's answer for a client. Fields of
---- your own can be set.
+--- your own can be set; to set what came with it, or a method, raises.
 ---@class weft.request
 ---@field method string "GET"
 ---@field target string as it was sent
@@ -1263,7 +1263,7 @@ function request:args() end
 
 --- The body, whole (RFC 9112 6); "" when there is none. A handler that raises after this
 --- failed, as `assert(req:body())` does, is answered by 413, 408 or 400.
----@param max? number bytes, instead of the option `max_body`
+---@param max? integer bytes, 0 or more, instead of the option `max_body`
 ---@return string? data
 ---@return string? message
 ---@return weft.Code? code "too_big", "timeout", "protocol", "closed"
@@ -1272,7 +1272,7 @@ function request:body(max) end
 --- A form's fields, decoded: `application/x-www-form-urlencoded`, or `multipart/form-data` (RFC
 --- 7578), of which the list says more. All of it is in memory, within `max_body`. A handler that
 --- raises after this failed, as `assert(req:form())` does, is answered by 415, 413, 408 or 400.
----@param max? number bytes, instead of the option `max_body`
+---@param max? integer bytes, 0 or more, instead of the option `max_body`
 ---@return table<string, string>? fields name -> its first value, or a file's content
 ---@return { name: string, value: string, filename: string?, type: string? }[]|string list all of them in order, 1000 at most; a file's name is without directories, and is what the client says; or the message
 ---@return weft.Code? code as of `body`
@@ -1281,7 +1281,7 @@ function request:form(max) end
 --- A body of `application/json` (or `application/*+json`), decoded by lua-cjson; `null` is `cjson.null`.
 --- It must be UTF-8 and no deeper than 100. A handler that raises after this failed, as
 --- `assert(req:json())` does, is answered by 415, 413, 408 or 400.
----@param max? number bytes, instead of the option `max_body`
+---@param max? integer bytes, 0 or more, instead of the option `max_body`
 ---@return any value
 ---@return string? message
 ---@return weft.Code? code as of `body`
@@ -1741,7 +1741,7 @@ function app:topic(pattern, opts) end
 --- Sends a message to everyone on a topic, framed once for all. It never waits; what happens to
 --- a subscriber that is slow is the topic's `policy`. No hook is asked.
 ---@param topic string
----@param message string
+---@param message string|table|number|boolean what is no string goes as JSON, and to raw connections as its text; what JSON cannot say raises. Tables need lua-cjson
 ---@param kind? weft.Kind|weft.PublishOptions default "text"
 ---@param opts? weft.PublishOptions
 ---@return integer? reached how many it went to

@@ -125,7 +125,7 @@ local function attempt(self)
       self.ws, self.since = ws, seam.now()
       return ws
    end
-   return nil, why_failed(("weft.reconnect: %s: %s"):format(self.shown, message), code, answer)
+   return nil, why_failed(("%s: %s: %s"):format(self.where, self.shown, message), code, answer)
 end
 
 -- The iterator.
@@ -159,7 +159,8 @@ function reconnect.start(text, opts, rules, where, level)
    local parts, message = url.parse(text)
    if not parts then error(("%s: %s: %s"):format(where, url.show(text), message), level + 1) end
    local stops = opts.stop_on or stops_by_default
-   local self = setmetatable({ opts = opts, parts = parts, shown = url.show(text), failures = 0,
+   local self = setmetatable({ opts = opts, parts = parts, shown = url.show(text), where = where,
+      failures = 0,
       stops = type(stops) == "table" and stops_on(stops) or stops, done = false }, loop)
    return next_connection, self, nil, self
 end

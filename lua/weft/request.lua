@@ -62,7 +62,7 @@ end
 
 --- req:body([max]) -> data | nil, message, code. "" when there is none.
 local function body_of(req, max)
-   if max ~= nil then options.argument(max, "number", "the limit", "req:body", 2) end
+   max = options.bytes(max, "req:body", 2)
    local body = req.framing
    if not body then return "" end
    if body.data then return body.data end

@@ -101,8 +101,7 @@ end
 
 -- -- what scripts ask ---------------------------------------------------------------------
 
---- room:event([timeout]) -> { type=, ... } | nil, message, code
-function room:event(timeout)
+local function take_event(self, timeout)
    local mine = inner[self]
    if mine.dropped > 0 then
       local count = mine.dropped
@@ -112,8 +111,14 @@ function room:event(timeout)
    return mine.inbox:receive(timeout)
 end
 
+--- room:event([timeout]) -> { type=, ... } | nil, message, code
+function room:event(timeout)
+   options.timeout(timeout, "room:event", 2)
+   return take_event(self, timeout)
+end
+
 local function next_event(self)
-   local event = self:event()
+   local event = take_event(self)
    return event
 end
 
@@ -127,9 +132,10 @@ local breaks = { missed = true, recovered = true }
 --- room:receive([timeout]) -> data, event | nil, message, code: the next message; event.gap where
 -- some before it were missed
 function room:receive(timeout)
+   options.timeout(timeout, "room:receive", 2)
    local ends = timeout and core.now() + timeout
    while true do
-      local event, message, code = self:event(ends and math.max(ends - core.now(), 0))
+      local event, message, code = take_event(self, ends and math.max(ends - core.now(), 0))
       if not event then return nil, message, code end
       local mine = inner[self]
       if event.type == "message" then
@@ -165,10 +171,6 @@ function room:publish(data, opts)
    return true, type(at) == "table" and integer(at.offset) or nil
 end
 
-local function check_timeout(timeout, where)
-   if timeout ~= nil then options.argument(timeout, "number", "the timeout", where, 3) end
-end
-
 local function result(answer, message, code)
    if not answer then return nil, message, code end
    if answer.data == json.null() then return nil end
@@ -178,7 +180,7 @@ end
 --- room:call(method [, data [, timeout]]) -> result | nil, message, code
 function room:call(method, data, timeout)
    options.argument(method, "string", "the method", "room:call", 2)
-   check_timeout(timeout, "room:call")
+   options.timeout(timeout, "room:call", 2)
    local mine = inner[self]
    return result(mine.link.ask(mine.client, { type = "call", topic = self.topic,
       method = method, data = data }, timeout))
@@ -186,7 +188,7 @@ end
 
 --- room:presence([timeout]) -> { { id=, data= }, ... } | nil, message, code
 function room:presence(timeout)
-   check_timeout(timeout, "room:presence")
+   options.timeout(timeout, "room:presence", 2)
    local mine = inner[self]
    return result(mine.link.ask(mine.client, { type = "presence", topic = self.topic }, timeout))
 end

@@ -76,17 +76,27 @@ local function descend(node, segment)
    return node.fixed[fixed]
 end
 
+-- The place of a pattern that has no route for that method yet, and the names in it.
+local function place_for(self, method, pattern, level)
+   local segments, names = parse_pattern(pattern, level + 1)
+   local node = self.root
+   for _, segment in ipairs(segments) do node = descend(node, segment) end
+   if node.entries and node.entries[method] then
+      bad_pattern(pattern, method .. " has a handler there already", level + 1)
+   end
+   return node, names
+end
+
+--- Raises where add() would.
+function router:check(method, pattern, level)
+   place_for(self, method, pattern, level + 1)
+end
+
 --- Adds a route (any value but nil) for a method. level as for error(): whom
 -- to blame for a bad pattern, 2 being the caller.
 function router:add(method, pattern, route, level)
-   level = (level or 2) + 1
-   local segments, names = parse_pattern(pattern, level)
-   local node = self.root
-   for _, segment in ipairs(segments) do node = descend(node, segment) end
+   local node, names = place_for(self, method, pattern, (level or 2) + 1)
    node.entries = node.entries or {}
-   if node.entries[method] then
-      bad_pattern(pattern, method .. " has a handler there already", level)
-   end
    node.entries[method] = { route = route, names = #names > 0 and names or nil }
    if not names[1] and not pattern:find("%", 1, true) then self.exact[pattern] = node end
 end

@@ -33,7 +33,7 @@ local function new(opts)
    if not opts.keys then error("weft.session: the option keys is needed", 2) end
    local attributes = { path = opts.path, domain = opts.domain, secure = opts.secure,
       http_only = opts.http_only, same_site = opts.same_site }
-   cookies.format(opts.name, "", attributes, 3) -- raises for a name or prefix that cannot be
+   cookies.format(opts.name, "", attributes, 3, "weft.session") -- raises where it cannot be
    local keys = table.move(opts.keys, 1, #opts.keys, 1, {})
    return setmetatable({ keys = keys, name = opts.name, max_age = opts.max_age,
       attributes = attributes }, session)
@@ -65,9 +65,17 @@ local function open(self, value)
    return record
 end
 
+-- A test's stand-in will do, if it has that method.
+local function check_request(req, method, where, level)
+   local kind = type(req)
+   if (kind == "userdata" or kind == "table") and req[method] then return end
+   error(("%s: the request must be a weft.request, got a %s"):format(where, kind), level + 1)
+end
+
 --- session:read(req) -> a table that is the caller's own: what was saved, or an empty one when
 -- there is no cookie, or one that is expired or not ours; and whether there was one.
 function session:read(req)
+   check_request(req, "cookie", "session:read", 2)
    local value = req:cookie(self.name)
    local record = value and open(self, value)
    if record then return record.d, true end
@@ -92,6 +100,7 @@ end
 --- session:save(req, data): sets the cookie in the answer to the request. true | nil, message,
 -- "too_big"
 function session:save(req, data)
+   check_request(req, "set_header", "session:save", 2)
    local cookie, message, code = cookie_of(self, data, 2)
    if not cookie then return nil, message, code end
    req:set_header("set-cookie", cookie)
@@ -100,6 +109,7 @@ end
 
 --- session:clear(req): has the browser forget it.
 function session:clear(req)
+   check_request(req, "set_header", "session:clear", 2)
    self.attributes.max_age = 0
    req:set_header("set-cookie", cookies.format(self.name, "", self.attributes, 3))
    return true

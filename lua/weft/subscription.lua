@@ -104,9 +104,7 @@ end
 --- The next message and what is known of it | nil, message, code. What waits when it is
 -- closed can still be had.
 function subscription:receive(timeout)
-   if timeout ~= nil then
-      options.argument(timeout, "number", "the timeout", "subscription:receive", 2)
-   end
+   options.timeout(timeout, "subscription:receive", 2)
    if self.token then
       return nil, "another task already waits in receive on this subscription", "busy"
    end
@@ -119,8 +117,10 @@ function subscription:receive(timeout)
    return item.message, told(self, item.info)
 end
 
+local receive = subscription.receive
+
 local function next_message(self)
-   local message, info = self:receive()
+   local message, info = receive(self)
    if message ~= nil then return message, info end
 end
 

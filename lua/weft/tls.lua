@@ -16,6 +16,7 @@ local MAX_CLIENTS = 32 -- contexts kept for weft.connect and its like
 local context = {}
 context.__index = context
 context.__name = "weft.tls"
+tls.methods = context
 
 -- RFC 7301 3.1: each name behind its length.
 local function wire(names)

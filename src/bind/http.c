@@ -313,9 +313,23 @@ static int request_index(lua_State *L)
     return 1;
 }
 
+/* What the peer has sent, and the methods, would hide what is set. [-0, +0|1, m] */
+static bool is_taken(lua_State *L, const wf_request *r)
+{
+    if (lua_type(L, 2) != LUA_TSTRING)
+        return false;
+    const char *key = lua_tostring(L, 2);
+    return strcmp(key, "headers") == 0 || push_own(L, r, key) || wf_class_method(L);
+}
+
 static int request_newindex(lua_State *L)
 {
-    wf_request_arg(L, 1);
+    wf_request *r = wf_request_arg(L, 1);
+    if (is_taken(L, r))
+        return luaL_error(
+            L, "a request's '%s' cannot be set; give your own thing another name",
+            lua_tostring(L, 2));
+    lua_settop(L, 3);
     push_extra(L);
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);

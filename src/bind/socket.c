@@ -122,13 +122,13 @@ static const struct {
 };
 
 /* [-0, +0, raises] */
-static size_t find_option(lua_State *L, const char *name)
+static size_t find_option(lua_State *L, const char *name, const char *method)
 {
     size_t i = 0;
     while (i < sizeof options / sizeof *options && strcmp(name, options[i].name) != 0)
         i++;
     if (i == sizeof options / sizeof *options)
-        luaL_error(L, "setoption: unknown option '%s' (" OPTION_NAMES ")", name);
+        luaL_error(L, "%s: unknown option '%s' (" OPTION_NAMES ")", method, name);
     return i;
 }
 
@@ -227,14 +227,14 @@ static int socket_setoption(lua_State *L)
         return wf_fail(L, WF_CLOSED, "closed");
     if (strcmp(name, "max_receive") == 0 && object->class == &wf_stream_class)
         return set_max_receive(L, (wf_stream *)object);
-    return set_system_option(L, object, find_option(L, name));
+    return set_system_option(L, object, find_option(L, name, "setoption"));
 }
 
 /* getoption(name) -> value | nil, message, code */
 static int socket_getoption(lua_State *L)
 {
     wf_object *object = wf_handle_check(L)->object;
-    size_t i = find_option(L, luaL_checkstring(L, 2));
+    size_t i = find_option(L, luaL_checkstring(L, 2), "getoption");
     int value = 0, fd = wf_socket_fd(object);
     socklen_t len = sizeof value;
     if (!object || (fd < 0 && !wf_class_test(L, 1, WF_CLASS_TCP)))
@@ -261,6 +261,7 @@ static int socket_settimeout(lua_State *L)
     double s = INFINITY;
     if (!lua_isnoneornil(L, 2)) {
         s = luaL_checknumber(L, 2);
+        luaL_argcheck(L, s == s, 2, "a time is a number of seconds");
         if (s < 0) /* LuaSocket: negative means none */
             s = INFINITY;
     }

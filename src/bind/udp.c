@@ -399,6 +399,7 @@ static int udp_settimeout(lua_State *L)
 {
     wf_udp *u = udp_of(L);
     double s = luaL_optnumber(L, 2, -1);
+    luaL_argcheck(L, s == s, 2, "a time is a number of seconds");
     if (u)
         u->timeout = s < 0 ? INFINITY : s; /* LuaSocket: negative means none */
     lua_pushinteger(L, 1);

@@ -136,6 +136,7 @@ static int receive_k(lua_State *L, int status, lua_KContext iterator)
 
 static int ws_receive(lua_State *L)
 {
+    wf_opt_timeout(L, 2); /* also where a message is there */
     return receive_step(L, 0, true);
 }
 

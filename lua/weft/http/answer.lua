@@ -3,6 +3,7 @@
 
 local body = require "weft.body"
 local core = require "weft.core"
+local options = require "weft.options"
 local pool = require "weft.http.pool"
 
 local answer = {}
@@ -13,6 +14,7 @@ local decoders = { gzip = "gzip", ["x-gzip"] = "gzip", deflate = "deflate" }
 -- request, sender = who still sends the request's body, reusable, opts.
 local class = {}
 class.__index = class
+class.__name = "weft.answer"
 
 function class:__tostring()
    return ("weft.answer (%d from %s)"):format(self.status, self.url)
@@ -56,10 +58,16 @@ function answer.new(head, hop, wire, opts)
 end
 
 --- answer:header(name) -> value | nil
-function class:header(name) return self.head:header(name) end
+function class:header(name)
+   options.argument(name, "string", "the name", "answer:header", 2)
+   return self.head:header(name)
+end
 
 --- answer:values(name) -> the value of each field of that name
-function class:values(name) return self.head:values(name) end
+function class:values(name)
+   options.argument(name, "string", "the name", "answer:values", 2)
+   return self.head:values(name)
+end
 
 -- Lets go of the connection: to the pool when the whole exchange went well.
 local function finish(self, well)

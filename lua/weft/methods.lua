@@ -1,0 +1,35 @@
+-- methods: holds methods that are written in Lua to their class, so that a forgotten colon is
+-- told where it was forgotten. Those that are written in C look for themselves.
+
+local options = require "weft.options"
+
+local methods = {}
+
+--- Raises for a method ("channel:send") that was called on something else. level as for error().
+function methods.misuse(self, name, class, level)
+   local meta = getmetatable(self)
+   error(("%s: %s expected, got %s (methods are called with a colon)"):format(name, class,
+      type(meta) == "table" and meta.__name or type(self)), level + 1)
+end
+
+-- The method is called last, so levels of its errors count as if it were called by the script.
+local function held(method, class, name)
+   return function(self, ...)
+      if not options.is(self, class) then methods.misuse(self, name, class, 2) end
+      return method(self, ...)
+   end
+end
+
+--- Does that for all methods of a class ("weft.channel"), which is a table of them, but for those
+-- that are in the set `but`: they look for themselves.
+function methods.hold(list, class, but)
+   local short = class:match "[^.]*$"
+   for name, method in pairs(list) do
+      if type(method) == "function" and name:sub(1, 2) ~= "__" and not (but and but[name])
+         and debug.getinfo(method, "S").what ~= "C" then
+         list[name] = held(method, class, short .. ":" .. name)
+      end
+   end
+end
+
+return methods
