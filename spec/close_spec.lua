@@ -349,6 +349,44 @@ describe("a connection that ends without a close", function()
       check_closed(ws, 1006, "", false)
    end)
 
+   -- More came than an inbox holds; then sending is the first to see that the peer is gone.
+   local function until_unsendable(ws, c)
+      ws:send "unread"
+      weft.sleep(0.02)
+      c:reset()
+      local ok, _, code
+      eventually(function()
+         ok, _, code = ws:send "x"
+         return not ok
+      end)
+      assert.equal("closed", code)
+   end
+
+   both("gives what came before a reset that sending noticed", function(ws, c)
+      for i = 1, 60 do c:text("message " .. i) end
+      c:bye(4001, "enough")
+      until_unsendable(ws, c)
+      for i = 1, 60 do assert.equal("message " .. i, ws:receive(SOON)) end
+      assert.is_nil((ws:receive(SOON)))
+      check_closed(ws, 4001, "enough", true)
+   end)
+
+   both("gives it to the end that a reset is", function(ws, c)
+      for i = 1, 60 do c:text("message " .. i) end
+      until_unsendable(ws, c)
+      for i = 1, 60 do assert.equal("message " .. i, ws:receive(SOON)) end
+      assert.is_nil((ws:receive(SOON)))
+      check_closed(ws, 1006, "", false)
+   end)
+
+   both("does not keep a peer that is gone for what nobody takes", function(ws, c)
+      for i = 1, 60 do c:text("message " .. i) end
+      until_unsendable(ws, c)
+      eventually(function() return ws:closed() end)
+      assert.equal(1006, (ws:closed()))
+      assert.equal("message 1", ws:receive(SOON))
+   end, { ping_interval = 0.1, ping_timeout = 0.1 })
+
    both("wakes a sender that waits for a peer that is gone", function(ws, c)
       local sender = weft.spawn(function()
          local result

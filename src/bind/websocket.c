@@ -36,7 +36,7 @@ int wf_websocket_fail(lua_State *L, const wf_ws *ws)
     if (!ws)
         return wf_fail(L, WF_CLOSED, "closed");
     if (!ws->ended)
-        return wf_fail(L, WF_CLOSED, "closing");
+        return wf_fail(L, WF_CLOSED, wf_ws_is_mute(ws) ? "the peer is gone" : "closing");
     size_t n;
     const char *reason = wf_ws_reason(ws, &n);
     lua_pushlstring(L, reason, n);
@@ -221,7 +221,7 @@ static int drain_step(lua_State *L, wf_ws *ws)
 {
     if (ws && !ws->ended && wf_ws_choked(ws))
         return wf_wait(L, &ws->stream->writer, drain_k, 0);
-    if (!ws || ws->ended)
+    if (!ws || wf_ws_is_mute(ws))
         return wf_websocket_fail(L, ws);
     lua_pushboolean(L, true);
     return 1;
@@ -265,7 +265,7 @@ static int ping_k(lua_State *L, int status, lua_KContext ctx)
     wf_ws *ws = wf_websocket_of(L);
     if (e == WF_TIMEOUT)
         return wf_fail_timeout(L, "ping");
-    if (!ws || ws->ended)
+    if (!ws || wf_ws_is_mute(ws))
         return wf_websocket_fail(L, ws);
     lua_pushnumber(L, ws->latency);
     return 1;

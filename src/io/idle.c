@@ -21,7 +21,7 @@ static void gone(wf_stream *s)
     (void)s; /* its handle finds out */
 }
 
-static const wf_driver idle_driver = { look, out_of_time, gone, NULL, false };
+static const wf_driver idle_driver = { look, out_of_time, gone, NULL, NULL, false };
 
 bool wf_idle_keep(wf_stream *s, double seconds)
 {

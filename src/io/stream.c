@@ -283,7 +283,7 @@ static void raw_timer(wf_stream *s)
     (void)s;
 }
 
-const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone, NULL, false };
+const wf_driver wf_raw_driver = { raw_readable, raw_timer, raw_gone, NULL, NULL, false };
 
 /* -- output ---------------------------------------------------------------- */
 
@@ -321,15 +321,29 @@ static void keep_last_words(wf_stream *s)
         wf_buffer_free(&s->in);
 }
 
+/* Reading goes on, as fast as it did: it will find the end. */
+static void fall_silent(wf_stream *s)
+{
+    s->mute = true;
+    s->plain = s->blocked = false;
+    wf_outq_clear(&s->out, &s->object.loop->env.pool);
+    watch_write(s, false);
+    s->driver->muted(s);
+}
+
 static void fail_write(wf_stream *s, int err)
 {
-    bool heard = s->driver == &wf_raw_driver && s->finish == WF_FINISH_NOT;
-    if (heard && (err == EPIPE || err == ECONNRESET))
+    bool heard = s->finish == WF_FINISH_NOT && (err == EPIPE || err == ECONNRESET);
+    if (heard && s->driver->muted) {
+        fall_silent(s);
+        return;
+    }
+    if (heard && s->driver == &wf_raw_driver)
         keep_last_words(s);
     fail_errno(s, err);
 }
 
-/* Bytes that the kernel took; -1 on failure (the stream is gone). */
+/* Bytes that the kernel took; -1 on failure (the stream is gone, or mute). */
 static long transmit(wf_stream *s, const struct iovec *iov, int n)
 {
     long k = s->transport->write(s, iov, n);
@@ -375,6 +389,8 @@ static void took(wf_stream *s, size_t k, size_t n)
 
 static void drain(wf_stream *s)
 {
+    if (s->mute)
+        wf_outq_clear(&s->out, &s->object.loop->env.pool);
     while (s->out.bytes > 0 && !s->blocked) {
         struct iovec iov[IOV_BATCH];
         int n = wf_outq_iov(&s->out, iov, IOV_BATCH);

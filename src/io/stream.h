@@ -25,6 +25,9 @@ typedef struct wf_driver {
     void (*gone)(wf_stream *s);
     /* Its output has drained to the low mark, and it is hungry. */
     void (*drained)(wf_stream *s);
+    /* The peer takes nothing more, but what it said before is still read: the stream
+     * goes with its end. NULL: it goes at once. */
+    void (*muted)(wf_stream *s);
     /* It opens the transport, and goes on with that also for a stream that finishes. */
     bool opens;
 } wf_driver;
@@ -85,6 +88,7 @@ struct wf_stream {
     bool hungry : 1;       /* the driver keeps output back until there is room */
     bool resuming : 1;   /* the writer was woken and goes on next: nobody gets between */
     bool stalled : 1;    /* blocked until the transport has received something */
+    bool mute : 1;       /* see wf_driver.muted */
     uint8_t finish;      /* wf_finish */
     enum wf_error error; /* why the descriptor is gone */
     uint32_t searched;   /* bytes of `in` that have no line's end */
@@ -134,7 +138,8 @@ void wf_stream_ring(wf_timer *timer);
 void wf_stream_touch(wf_stream *s);
 static inline bool wf_stream_can_send(const wf_stream *s)
 {
-    return s->fd >= 0 && s->error == WF_OK && !s->half_closed && !s->half_closing;
+    return s->fd >= 0 && s->error == WF_OK && !s->half_closed && !s->half_closing &&
+           !s->mute;
 }
 /* Queues a copy. WF_CLOSED, WF_NOMEM. */
 enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n);

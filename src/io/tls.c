@@ -484,8 +484,9 @@ static void handshake_gone(wf_stream *s)
     wf_wake(&s->writer, WF_OK);
 }
 
-static const wf_driver handshake_driver = { step, handshake_timer, handshake_gone, NULL,
-                                            true };
+static const wf_driver handshake_driver = { step,           handshake_timer,
+                                            handshake_gone, NULL,
+                                            NULL,           true };
 
 /* A copy without the root's dot, which no certificate has. */
 static char *copy_name(const char *name)

@@ -430,7 +430,7 @@ bool wf_ws_writes_directly(const wf_ws *ws, size_t n)
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
 {
     wf_stream *s = ws->stream;
-    if (ws->ended || !s)
+    if (wf_ws_is_mute(ws))
         return WF_CLOSED;
     if (wf_session_is_open(&ws->session) && !(op & 8))
         return ws->session.state == WF_SESSION_OPEN ? WF_BUSY : WF_CLOSED;
@@ -507,10 +507,30 @@ static double idleness(wf_ws *ws, double now)
     return INFINITY;
 }
 
+/* The peer has gone, and nobody takes what it said before. */
+static bool is_forsaken(const wf_ws *ws, double now)
+{
+    const wf_ws_options *o = ws->options;
+    return ws->stream->mute && now >= ws->moved + o->ping_interval + o->ping_timeout;
+}
+
+static void muted(wf_stream *s)
+{
+    wf_ws *ws = s->upper;
+    if (ws->hub)
+        wf_hub_leave(ws);
+    wf_wake(&ws->pinger, WF_OK);
+    wf_wake(&s->writer, WF_OK);
+}
+
 static void timer(wf_stream *s)
 {
     wf_ws *ws = s->upper;
     double now = s->object.loop->now;
+    if (is_forsaken(ws, now)) {
+        wf_stream_abort(s, WF_CLOSED);
+        return;
+    }
     if (ws->session.state != WF_SESSION_OPEN) {
         wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
         return;
@@ -521,7 +541,8 @@ static void timer(wf_stream *s)
         wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
 }
 
-static const wf_driver driver = { readable, timer, stream_gone, wf_pending_feed, false };
+static const wf_driver driver = { readable,        timer, stream_gone,
+                                  wf_pending_feed, muted, false };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {

@@ -99,6 +99,11 @@ enum wf_error wf_ws_take(wf_ws *ws, wf_message *m, wf_take take);
 /* Frees the message that wf_ws_take handed out, if it was in the inbox. */
 void wf_ws_received(wf_ws *ws, const wf_message *m);
 
+/* Nothing is sent any more: it has ended, or will when what the peer said is read. */
+static inline bool wf_ws_is_mute(const wf_ws *ws)
+{
+    return ws->ended || !ws->stream || ws->stream->mute;
+}
 /* Output is over the high mark: wait in ws->stream->writer before sending. */
 static inline bool wf_ws_choked(const wf_ws *ws)
 {

@@ -66,7 +66,7 @@ enum wf_error wf_ws_take_piece(wf_ws *ws, wf_message *m)
 
 enum wf_error wf_ws_open(wf_ws *ws, uint32_t writer, unsigned op)
 {
-    if (ws->ended)
+    if (wf_ws_is_mute(ws))
         return WF_CLOSED;
     if (ws->stream->writer) /* a send waits: what it sends goes first */
         return WF_BUSY;
@@ -101,7 +101,7 @@ static enum wf_error write_directly(wf_ws *ws, const void *data, size_t n, bool 
 
 enum wf_error wf_ws_write(wf_ws *ws, const void *data, size_t n, bool last)
 {
-    if (ws->ended || !ws->stream)
+    if (wf_ws_is_mute(ws))
         return WF_CLOSED;
     bool direct = !ws->session.pieces->packed && wf_ws_writes_directly(ws, n);
     enum wf_error e = direct ? write_directly(ws, data, n, last)
@@ -134,7 +134,7 @@ void wf_ws_give_up(wf_ws *ws)
 
 enum wf_error wf_ws_queue(wf_ws *ws, unsigned op, const void *data, size_t n)
 {
-    bool later = !ws->ended && wf_session_is_open(&ws->session);
+    bool later = !wf_ws_is_mute(ws) && wf_session_is_open(&ws->session);
     return later ? wf_session_send_later(&ws->session, op, data, n)
                  : wf_ws_send(ws, op, data, n);
 }
@@ -142,14 +142,14 @@ enum wf_error wf_ws_queue(wf_ws *ws, unsigned op, const void *data, size_t n)
 bool wf_ws_share(wf_ws *ws, wf_blob *frame, bool compressed)
 {
     wf_stream *s = ws->stream;
-    if (!s || ws->session.state != WF_SESSION_OPEN)
+    if (wf_ws_is_mute(ws) || ws->session.state != WF_SESSION_OPEN)
         return false;
     bool later = wf_session_is_open(&ws->session);
     wf_pieces *pieces = ws->session.pieces;
     wf_outq *to = later ? &pieces->later : &s->out;
     if (s->out.bytes > ws->options->hard && !s->blocked) {
         wf_stream_flush(s); /* it may be this turn that was fast, not the peer slow */
-        if (ws->ended)
+        if (wf_ws_is_mute(ws))
             return false;
     }
     if (s->out.bytes + (later ? to->bytes : 0) > ws->options->hard) {
