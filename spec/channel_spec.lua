@@ -138,6 +138,20 @@ describe("channel", function()
       end)
    end)
 
+   it("takes what several such receivers had back in its order", function()
+      run(function()
+         local ch, victims = weft.channel(4), {}
+         for i = 1, 4 do victims[i] = weft.spawn(function() ch:receive() end) end
+         yield()
+         for i = 1, 3 do ch:send(i) end
+         for i = 1, 4 do victims[i]:cancel() end -- the fourth waits, and is to get the first's
+         yield()
+         ch:send(4)
+         for i = 1, 4 do assert.equal(i, ch:receive(1)) end
+         assert.is_nil((ch:receive(0)))
+      end)
+   end)
+
    it("forgets a waiting sender that is cancelled", function()
       run(function()
          local ch = weft.channel()

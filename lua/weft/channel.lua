@@ -1,6 +1,6 @@
 -- channel: values handed from task to task, in order. Built on core's
 -- park/unpark. Nothing is lost: a value given to a receiver that is cancelled
--- before it runs again goes back to the front.
+-- before it runs again goes back to where it was.
 
 local core = require "weft.core"
 local list = require "weft.list"
@@ -19,11 +19,13 @@ local function settle(waiter)
    core.unpark(waiter.token)
 end
 
--- Gives v to the receiver that has waited longest; false when none waits.
-local function hand_over(self, v)
+-- Gives v to the receiver that has waited longest; false when none waits. order: the place of
+-- a value that comes back.
+local function hand_over(self, v, order)
    local waiter = list.pop(self.receivers)
    if not waiter then return false end
-   waiter.value = v
+   self.handed = self.handed + 1
+   waiter.value, waiter.order = v, order or self.handed
    settle(waiter)
    return true
 end
@@ -33,16 +35,23 @@ local function push_back(self, v)
    self.items[self.last] = v
 end
 
-local function push_front(self, v)
-   self.first = self.first - 1
-   self.items[self.first] = v
+-- To the front, but behind what came back before it and had been handed over earlier.
+local function put_back(self, v, order)
+   local items, orders, at = self.items, self.orders, self.first
+   self.first = at - 1
+   while orders[at] and orders[at] < order do
+      items[at - 1], orders[at - 1] = items[at], orders[at]
+      at = at + 1
+   end
+   items[at - 1], orders[at - 1] = v, order
 end
 
 local function pop_front(self)
-   if self.first > self.last then return nil end
-   local v = self.items[self.first]
-   self.items[self.first] = nil
-   self.first = self.first + 1
+   local at = self.first
+   if at > self.last then return nil end
+   local v = self.items[at]
+   self.items[at], self.orders[at] = nil, nil
+   self.first = at + 1
    return v
 end
 
@@ -50,9 +59,9 @@ end
 local receiving = {}
 function receiving:__close()
    list.remove(self)
-   if self.value ~= nil and not self.taken then
-      if not hand_over(self.channel, self.value) then push_front(self.channel, self.value) end
-   end
+   if self.value == nil or self.taken then return end
+   local ch = self.channel
+   if not hand_over(ch, self.value, self.order) then put_back(ch, self.value, self.order) end
 end
 
 local sending = {}
@@ -82,7 +91,8 @@ local function new(capacity)
    options.argument(capacity, "integer", "the capacity", "weft.channel", 2)
    if capacity < 0 then error("weft.channel: the capacity must not be negative", 2) end
    return setmetatable({ capacity = capacity, items = {}, first = 1, last = 0,
-      receivers = list.new(), senders = list.new(), is_closed = false }, channel)
+      orders = {}, -- of items that came back
+      handed = 0, receivers = list.new(), senders = list.new(), is_closed = false }, channel)
 end
 
 -- Who forgets the colon sends nil, too.
