@@ -258,6 +258,25 @@ describe("ws:close", function()
       end
    end)
 
+   both("lets nobody wait for a peer that takes nothing", function(ws, c)
+      local sender = weft.spawn(function()
+         local result
+         repeat result = { ws:send(("x"):rep(100000)) } until not result[1]
+         return result
+      end)
+      eventually(function() return ws:try_send "x" == false end)
+      local closer = weft.spawn(ws.close, ws, 4000)
+      assert.equal("closed", sender:join(SOON)[3])
+      assert.is_nil(ws:closed()) -- the peer's answer is still waited for
+      for _, call in ipairs { ws.send, ws.try_send, ws.drain } do
+         local ok, _, code = call(ws, call ~= ws.drain and "x" or 5)
+         assert.is_nil(ok)
+         assert.equal("closed", code)
+      end
+      c:reset()
+      closer:join(SOON)
+   end)
+
    both("may be called by many tasks, at any time", function(ws, c)
       local tasks = {}
       for i = 1, 10 do tasks[i] = weft.spawn(ws.close, ws, 4000 + i) end

@@ -184,7 +184,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx)
     wf_ws *ws = wf_websocket_of(L);
     if (e == WF_TIMEOUT)
         return wf_fail_timeout(L, "send: the peer is slow");
-    if (ws && !ws->ended && wf_ws_choked(ws))
+    if (ws && wf_ws_choked(ws))
         return wf_wait(L, &ws->stream->writer, send_k, 0);
     return hand_over(L, ws);
 }
@@ -192,8 +192,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx)
 static int ws_send(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
-    if (WF_LIKELY(!ws || !wf_ws_choked(ws) || ws->session.state != WF_SESSION_OPEN) ||
-        wf_session_is_open(&ws->session))
+    if (WF_LIKELY(!ws || !wf_ws_choked(ws)) || wf_session_is_open(&ws->session))
         return hand_over(L, ws);
     luaL_checkstring(L, 2);
     wf_message_kind(L, 3);
@@ -219,9 +218,9 @@ static int drain_k(lua_State *L, int status, lua_KContext ctx);
 /* [-0, +1|3, raises] */
 static int drain_step(lua_State *L, wf_ws *ws)
 {
-    if (ws && !ws->ended && wf_ws_choked(ws))
+    if (ws && wf_ws_choked(ws))
         return wf_wait(L, &ws->stream->writer, drain_k, 0);
-    if (!ws || wf_ws_is_mute(ws))
+    if (!ws || wf_ws_is_mute(ws) || ws->session.state != WF_SESSION_OPEN)
         return wf_websocket_fail(L, ws);
     lua_pushboolean(L, true);
     return 1;
@@ -239,7 +238,7 @@ static int ws_drain(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
     double timeout = wf_opt_timeout(L, 2);
-    if (!ws || ws->ended || !wf_ws_choked(ws))
+    if (!ws || !wf_ws_choked(ws))
         return drain_step(L, ws);
     if (lua_isnoneornil(L, 2))
         timeout = ws->options->send_timeout;

@@ -104,10 +104,12 @@ static inline bool wf_ws_is_mute(const wf_ws *ws)
 {
     return ws->ended || !ws->stream || ws->stream->mute;
 }
-/* Output is over the high mark: wait in ws->stream->writer before sending. */
+/* Output is over the high mark: wait in ws->stream->writer before sending. Of a
+ * connection that closes there is nothing to wait for. */
 static inline bool wf_ws_choked(const wf_ws *ws)
 {
-    return ws->stream && ws->stream->out.bytes > ws->options->high;
+    return ws->stream && ws->stream->out.bytes > ws->options->high &&
+           ws->session.state == WF_SESSION_OPEN;
 }
 /* Queues a message (a text that is UTF-8, or anything as binary), with its opcode and
  * perhaps WF_SEND_PLAIN or WF_SEND_COMPRESSED: WF_CLOSED,
