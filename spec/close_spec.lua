@@ -217,6 +217,51 @@ describe("ws:close", function()
       assert.same({ 1000, "", true }, { ws:closed() })
    end, { inbox_messages = 2 })
 
+   -- Here and below what nobody reads may come too late to be dropped; it is never skipped.
+   both("drops what nobody reads, and then all that follows", function(ws, c)
+      local closer = weft.spawn(ws.close, ws, 1000)
+      c:take_close()
+      c:text "a"
+      weft.sleep(0.02)
+      local got = {}
+      local reader = weft.spawn(function()
+         for message in ws:messages() do got[#got + 1] = message end
+      end)
+      weft.sleep(0)
+      c:text "b"
+      c:bye(1000)
+      c:close()
+      reader:join(SOON)
+      closer:join(SOON)
+      assert.not_equal("b", got[1])
+   end)
+
+   both("drops the rest of what a loop over chunks() had begun to read", function(ws, c)
+      local text, go, begun = {}, weft.channel(1), weft.channel(1)
+      local reader = weft.spawn(pcall, function()
+         for chunk in ws:chunks() do
+            text[#text + 1] = chunk
+            begun:send(true)
+            go:receive()
+         end
+      end)
+      c:frame { payload = "one ", fin = false }
+      begun:receive()
+      local closer = weft.spawn(ws.close, ws, 1000)
+      c:take_close()
+      c:send(c:pack { op = "more", payload = "rest" }, c:pack { payload = "two" })
+      weft.sleep(0.02)
+      go:close()
+      weft.sleep(0)
+      c:text "three"
+      c:bye(1000)
+      c:close()
+      local ok, message = reader:join(SOON)
+      closer:join(SOON)
+      assert.equal(ok and "one rest" or "one ", table.concat(text))
+      assert.truthy(ok or message:find("broke off", 1, true), message)
+   end)
+
    both("refuses whatever is sent afterwards, before the answer has come", function(ws, c)
       local closer = weft.spawn(ws.close, ws, 1000)
       c:take_close()

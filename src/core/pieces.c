@@ -94,6 +94,7 @@ static wf_event begin_pieces(wf_session *s, wf_message *m)
 
 wf_event wf_session_steer(wf_session *s, wf_message *m)
 {
+    s->deaf |= s->take == WF_TAKE_NOTHING;
     if (s->take == WF_TAKE_NOTHING || (s->take == WF_TAKE_WHOLE && s->piecewise))
         drop(s);
     if (s->dropping) {

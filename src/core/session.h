@@ -98,6 +98,7 @@ typedef struct wf_session {
     bool compressed : 1; /* the message under way is */
     bool piecewise : 1;  /* ... goes out in pieces, */
     bool dropping : 1;   /* ... or nowhere */
+    bool deaf : 1;       /* data was dropped by WF_TAKE_NOTHING: a reader would miss it */
     bool more : 1;       /* the inflater may have more of what it was fed */
     uint8_t control_len;
     uint16_t bare;  /* so many of the next bytes were unmasked already */

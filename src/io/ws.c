@@ -243,10 +243,12 @@ static bool pull(wf_ws *ws, wf_message *m, wf_take take)
 }
 
 /* While our close waits for the peer's, messages that nobody reads are dropped:
- * the peer's close is behind them. */
+ * the peer's close is behind them. From the first of them on all are, so that who reads
+ * again does not take what follows for what comes next. */
 static bool nobody_listens(const wf_ws *ws)
 {
-    return !ws->reader && ws->session.state == WF_SESSION_CLOSE_SENT;
+    return ws->session.deaf ||
+           (!ws->reader && ws->session.state == WF_SESSION_CLOSE_SENT);
 }
 
 /* True when a task took it; the main thread, or a cancelled task, does not. */
@@ -265,9 +267,11 @@ static bool hand_over(wf_ws *ws, const wf_message *m)
 
 static wf_take taking(const wf_ws *ws)
 {
+    if (nobody_listens(ws))
+        return WF_TAKE_NOTHING;
     if (ws->reader)
         return ws->in_pieces ? WF_TAKE_PIECES : WF_TAKE_WHOLE;
-    return nobody_listens(ws) ? WF_TAKE_NOTHING : WF_TAKE_WAIT;
+    return WF_TAKE_WAIT;
 }
 
 /* The task that takes a message may end, and the connection with it. */
@@ -401,7 +405,7 @@ enum wf_error wf_ws_take(wf_ws *ws, wf_message *m, wf_take take)
         *m = (wf_message){ im->data, im->len, im->kind, im->more };
         return WF_OK;
     }
-    if (pumping && pump->budget > 0 && pull(ws, m, take))
+    if (pumping && pump->budget > 0 && !ws->session.deaf && pull(ws, m, take))
         return WF_OK;
     if (ws->paused && !pumping && !ws->ended)
         wf_loop_ready(&ws->stream->object);
