@@ -33,10 +33,23 @@ static void run(wf_object *object);
 
 const wf_class wf_listener_class = { "listener", destroy, destroy, run, false };
 
+static void rest(wf_listener *l)
+{
+    struct ev_loop *ev = l->object.loop->ev;
+    ev_io_stop(ev, &l->io);
+    ev_timer_set(&l->pause, PAUSE, 0.);
+    ev_timer_start(ev, &l->pause);
+}
+
+/* EV_ERROR: the system has no memory to watch it with. */
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
-    (void)ev, (void)revents;
-    wf_loop_ready(&WF_CONTAINER(io, wf_listener, io)->object);
+    (void)ev;
+    wf_listener *l = WF_CONTAINER(io, wf_listener, io);
+    if (revents & EV_ERROR)
+        rest(l);
+    else
+        wf_loop_ready(&l->object);
 }
 
 static void on_pause(struct ev_loop *ev, ev_timer *timer, int revents)
@@ -86,17 +99,21 @@ static int accept_one(int fd, wf_sockaddr *from)
 #endif
 }
 
-/* Out of descriptors or memory, here or in the system: wait for better times. */
+/* Out of descriptors or memory, here or in the system, or forbidden by its rules
+ * (accept(2)): wait for better times. */
 static bool exhausted(int err)
 {
-    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM ||
+           err == EPERM;
 }
 
-/* The peer gave up between its handshake and our accept (accept(2)). */
+/* The peer gave up between its handshake and our accept, or its network did (accept(2)).
+ */
 static bool peer_gone(int err)
 {
     return err == EINTR || err == ECONNABORTED || err == EPROTO || err == ENETDOWN ||
-           err == ENETUNREACH || err == EHOSTUNREACH;
+           err == ENETUNREACH || err == EHOSTUNREACH || err == EHOSTDOWN ||
+           err == ENOPROTOOPT || err == ETIMEDOUT;
 }
 
 int wf_listener_accept(wf_listener *l, wf_peer *peer)
@@ -112,15 +129,14 @@ int wf_listener_accept(wf_listener *l, wf_peer *peer)
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             return -1;
         if (exhausted(errno)) {
-            ev_io_stop(l->object.loop->ev, &l->io);
-            ev_timer_set(&l->pause, PAUSE, 0.);
-            ev_timer_start(l->object.loop->ev, &l->pause);
+            rest(l);
             return -1;
         }
         if (!peer_gone(errno)) {
             l->err = errno;
             return -2;
         }
+        l->budget--;
     }
     wf_loop_ready(&l->object); /* more next turn */
     return -1;

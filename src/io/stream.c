@@ -14,6 +14,7 @@
 #define LINGER_BYTES ((size_t)64 << 20)
 #define LAST_WORDS ((size_t)16 << 10)
 #define TIMER_BIT 0x40 /* beside EV_READ and EV_WRITE in wf_stream.events */
+#define LOST_BIT 0x20
 
 static void pump(wf_object *object);
 static void destroy(wf_object *object);
@@ -27,7 +28,7 @@ static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
     (void)ev;
     wf_stream *s = WF_CONTAINER(io, wf_stream, io);
-    s->events |= (uint8_t)revents;
+    s->events |= revents & EV_ERROR ? LOST_BIT : (uint8_t)revents;
     wf_loop_ready(&s->object);
 }
 
@@ -570,11 +571,23 @@ static void check_connected(wf_stream *s)
 
 /* -- the pump -------------------------------------------------------------- */
 
+/* The system has no memory to watch it with, or this user watches too much already
+ * (epoll_ctl(2)): nothing would ever be heard of it again. */
+static void lost(wf_stream *s)
+{
+    if (s->connecting)
+        connected(s, ENOMEM);
+    else
+        fail_errno(s, ENOMEM);
+}
+
 static void pump(wf_object *object)
 {
     wf_stream *s = (wf_stream *)object;
     int events = s->events;
     s->events = 0;
+    if (s->fd >= 0 && (events & LOST_BIT))
+        lost(s);
     if (s->fd < 0)
         return;
     if (events & EV_WRITE) {

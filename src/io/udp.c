@@ -34,9 +34,10 @@ const wf_class wf_udp_class = { "udp", destroy, destroy, run, false };
 
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
-    (void)revents;
+    wf_udp *u = WF_CONTAINER(io, wf_udp, io);
     ev_io_stop(ev, io);
-    wf_loop_ready(&WF_CONTAINER(io, wf_udp, io)->object);
+    u->lost = revents & EV_ERROR;
+    wf_loop_ready(&u->object);
 }
 
 wf_udp *wf_udp_new(wf_loop *loop)
@@ -84,6 +85,15 @@ bool wf_udp_fit(const wf_udp *u, wf_sockaddr *address)
     return true;
 }
 
+/* Minus an errno; where it could not be watched it must not be waited for again. */
+static int failure(wf_udp *u)
+{
+    int err = errno == EWOULDBLOCK ? EAGAIN : errno;
+    bool lost = u->lost && err == EAGAIN;
+    u->lost = false;
+    return lost ? -ENOMEM : -err;
+}
+
 long wf_udp_receive(wf_udp *u, void *p, size_t n, wf_sockaddr *from)
 {
     ssize_t k;
@@ -102,7 +112,7 @@ long wf_udp_receive(wf_udp *u, void *p, size_t n, wf_sockaddr *from)
     while (k < 0 && errno == EINTR);
     from->len = m.msg_namelen;
     if (k < 0)
-        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        return failure(u);
     if ((m.msg_flags & MSG_TRUNC) && (size_t)k <= n)
         return (long)n + 1; /* longer, who knows by how much */
     return k;
@@ -115,9 +125,7 @@ int wf_udp_send(wf_udp *u, const void *p, size_t n, const wf_sockaddr *to)
     do
         k = sendto(u->fd, p, n, 0, sa, to ? to->len : 0);
     while (k < 0 && errno == EINTR);
-    if (k >= 0)
-        return 0;
-    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    return k >= 0 ? 0 : failure(u);
 }
 
 void wf_udp_watch(wf_udp *u, int events)

@@ -16,6 +16,7 @@ typedef struct wf_udp {
     int fd; /* -1: nothing needed one yet */
     int family;
     bool connected;
+    bool lost; /* the system had no memory to watch it with */
     wf_waiter *reader, *writer;
     double timeout;
 } wf_udp;
