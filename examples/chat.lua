@@ -4,7 +4,7 @@ local weft = require "weft"
 local app = weft.app {}
 
 local function text_in(value, limit) -- trimmed; nil unless it is a text of 1 to `limit` characters
-   local text = type(value) == "string" and value:match "^%s*(%S.-)%s*$"
+   local text = type(value) == "string" and (value:match "%S.*" or ""):match ".*%S"
    return text and (utf8.len(text) or limit + 1) <= limit and text or nil
 end
 

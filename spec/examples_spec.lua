@@ -292,6 +292,7 @@ describe("servers among the examples:", function()
             { text = ("ü"):rep(501) } } do
             assert.equal("bad_text", one:publish(bad).code)
          end
+         assert.equal("bad_text", one:publish({ text = "a" .. (" "):rep(900000) .. "b" }).code)
          local longest = ("ü"):rep(500)
          assert.equal(1, one:publish({ text = longest }).data.offset)
       end)

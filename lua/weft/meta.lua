@@ -55,7 +55,7 @@ function weft.spawn(f, ...) end
 --- once they are gone. When the calling task is cancelled or its deadline passes, all of them are
 --- cancelled and waited for.
 ---@param f fun(g: weft.group): ... the body; a task of its own
----@return any ... what f returned; nil, "cancelled", "cancelled" after `g:cancel()`; nil, message, "timeout" after a deadline
+---@return any ... what f returned; nil, "cancelled", "cancelled" where `g:cancel()` ended it before; nil, message, "timeout" after a deadline
 function weft.group(f) end
 
 --- Waits.
