@@ -76,6 +76,23 @@ describe("a WebSocket route", function()
       end)
    end)
 
+   it("has params where its route has none, too: a table, which is kept", function()
+      run(function()
+         local seen = weft.channel(1)
+         local _, port = serve(function(app)
+            app:websocket("/plain", function(ws)
+               seen:send { ws.request.params.room or "none", ws.request.params.found }
+            end, { authorize = function(req)
+               req.params.found = not req.params.room
+               return true
+            end })
+         end)
+         local ws = connect(port, nil, "/plain")
+         assert.same({ "none", true }, seen:receive(5))
+         assert.is_nil(ws.request.params)
+      end)
+   end)
+
    it("closes with 1000 when the handler returns", function()
       run(function()
          local _, port = serve(function(app) app:websocket("/ws", function() end) end)

@@ -138,7 +138,7 @@ local function exchange(app, stream, request, path)
       limits.max_body)
    if not fine then return response.refuse(stream, request, status, nil, why) end
    stream:settimeout(app.limits.send_timeout)
-   request.params = params or {}
+   if params then request.params = params end
    local ok, plan = guarded(produce, app, request, path, route, methods)
    if not ok then return answer_failure(stream, request, plan) end
    return response.send(stream, plan) and framing.drain(request)

@@ -287,24 +287,32 @@ static void push_extra(lua_State *L)
     lua_setiuservalue(L, 1, 1);
 }
 
+/* Tables that are made when they are first asked for: the headers; and the params of a
+ * route that has none. [-0, +0|1, m] */
+static bool push_table(lua_State *L, const wf_request *r, const char *key)
+{
+    bool headers = strcmp(key, "headers") == 0;
+    if (!headers && (r->status || strcmp(key, "params") != 0))
+        return false;
+    push_extra(L);
+    if (lua_getfield(L, -1, key) != LUA_TNIL)
+        return true;
+    if (headers)
+        push_headers(L, r);
+    else
+        lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, key);
+    return true;
+}
+
 static int request_index(lua_State *L)
 {
     wf_request *r = wf_request_arg(L, 1);
     if (lua_type(L, 2) == LUA_TSTRING) {
         const char *key = lua_tostring(L, 2);
-        if (push_own(L, r, key))
+        if (push_own(L, r, key) || wf_class_method(L) || push_table(L, r, key))
             return 1;
-        if (wf_class_method(L))
-            return 1;
-        if (strcmp(key, "headers") == 0) {
-            push_extra(L);
-            if (lua_getfield(L, -1, "headers") != LUA_TNIL)
-                return 1;
-            push_headers(L, r);
-            lua_pushvalue(L, -1);
-            lua_setfield(L, -4, "headers");
-            return 1;
-        }
     }
     if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE)
         return lua_pushnil(L), 1;
