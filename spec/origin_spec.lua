@@ -130,7 +130,7 @@ describe("origins", function()
    end)
 
    for _, bad in ipairs { "", "https://", "https://a/", "https://a b", "https://a:x", "a,b", "*.",
-      "https://*", "a.*", "**.a", "https://u@a", "*:80", "https://*.*.a" } do
+      "https://*", "a.*", "**.a", "https://u@a", "*:80", "https://*.*.a", "ws://a", "wss://a:1" } do
       it(("list no %q"):format(bad), function()
          local message = server.blame(function() weft.app { origins = { "https://a", bad } } end)
          assert.truthy(message:find('option "origins" must hold', 1, true), message)

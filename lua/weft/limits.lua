@@ -420,8 +420,16 @@ limits.certificate = {
    key = { type = "string", text = "its key, likewise; by default in the file of cert" },
 }
 
+local function certificate_list(list)
+   local n = 0
+   for _ in pairs(list) do n = n + 1 end
+   for i = 1, math.max(n, 1) do
+      if type(list[i]) ~= "table" then return "must be a list of tables { cert =, key = }" end
+   end
+end
+
 limits.tls = options.merge(limits.certificate, {
-   certificates = { type = "table", text = "a server's, chosen by name: { { cert=, key= }, ... }" },
+   certificates = { type = "table", check = certificate_list, text = "a server's, chosen by name: { { cert=, key= }, ... }" },
    key_password = { type = "string", text = "of encrypted keys" },
    ca = { type = "string",
       text = "whom to trust: a file, a directory or PEM text; by default the system's store" },

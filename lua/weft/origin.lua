@@ -25,9 +25,10 @@ local function read(text)
 end
 
 -- What an application lists: an origin; or without a scheme a host, for http and https;
--- "*." before the host for every name below it.
+-- "*." before the host for every name below it. A page's scheme is never that of its WebSocket.
 local function read_pattern(text)
    local scheme, rest = text:lower():match("^(%a[%w+.-]*)://(.*)$")
+   if scheme == "ws" or scheme == "wss" then return nil end
    rest = rest or text:lower()
    local below = rest:match("^%*%.(.*)$")
    local parts = read_host(below or rest)
