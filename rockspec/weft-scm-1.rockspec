@@ -120,6 +120,7 @@ build = {
       ["weft.cors"] = "lua/weft/cors.lua",
       ["weft.date"] = "lua/weft/date.lua",
       ["weft.dialer"] = "lua/weft/dialer.lua",
+      ["weft.draining"] = "lua/weft/draining.lua",
       ["weft.events"] = "lua/weft/events.lua",
       ["weft.feed"] = "lua/weft/feed.lua",
       ["weft.form"] = "lua/weft/form.lua",

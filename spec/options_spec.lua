@@ -106,7 +106,7 @@ describe("the limits", function()
       route = "weft.RouteOptions", channel = "weft.ChannelOptions",
       channels = "weft.ChannelsOptions", push = "weft.PushOptions",
       read_history = "weft.ReadHistoryOptions", channel_client = "weft.ChannelClientOptions",
-      room_publish = "weft.RoomPublishOptions" }
+      room_publish = "weft.RoomPublishOptions", drain = "weft.DrainOptions" }
 
    local function fields_of(text, class)
       local fields = {}

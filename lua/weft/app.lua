@@ -6,6 +6,7 @@ local channels = require "weft.channels"
 local behind = require "weft.behind"
 local core = require "weft.core"
 local cors = require "weft.cors"
+local draining = require "weft.draining"
 local events = require "weft.events"
 local server = require "weft.server"
 local limits = require "weft.limits"
@@ -78,7 +79,7 @@ for _, method in ipairs { "get", "post", "put", "patch", "delete" } do
    end
 end
 
-app.publisher = publisher.method
+app.publisher, app.drain = publisher.method, draining.method
 app.events, app.before, app.cors = events.route, before.method, cors.method
 
 local function longest_first(a, b)
@@ -162,13 +163,10 @@ end
 --- app:close(): stops listening, ends idle connections, asks every WebSocket to
 -- close with 1001 (RFC 6455 7.4.1: going away), and ends subscriptions. Does not wait.
 function app:close()
-   if self.closed then return true end
-   self.closed = true
-   for listener in pairs(self.listeners) do listener:close() end
+   server.retire(self)
    self.hub:close(1001, "going away")
-   self.desk.sweeper:wake()
+   events.stop(self)
    topics.stop(self)
-   server.stop(self)
    return true
 end
 

@@ -220,9 +220,14 @@ function events.route(app, pattern, handler, opts)
    return app
 end
 
---- Ends all streams of an app that closes.
-function events.stop(app)
-   for self in pairs(app.streams) do self.task:cancel() end
+--- Ends streams of an app that closes, at most so many, or all.
+function events.stop(app, most)
+   local n = 0
+   for self in pairs(app.streams) do
+      if n == most then return end
+      self.task:cancel()
+      n = n + 1
+   end
 end
 
 return events

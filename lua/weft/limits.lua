@@ -545,6 +545,29 @@ limits.channel_client = options.merge(limits.reconnect, {
 })
 limits.channel_client.protocols = nil
 
+-- RFC 6455 7.4: those that an endpoint may send.
+local function is_close_code(v)
+   if v <= 1003 or (v >= 1007 and v <= 1014) or v >= 3000 then return nil end
+   return ("must be 1000 to 1003, 1007 to 1014, or 3000 to 4999, got %d"):format(v)
+end
+
+-- RFC 6455 5.5.1: with its code it is the body of a control frame.
+local function is_reason(s)
+   if #s <= 123 and utf8.len(s) then return nil end
+   return "must be at most 123 bytes of UTF-8"
+end
+
+limits.drain = {
+   timeout = seconds(30, 0, "what has not ended by itself then is cut off"),
+   code = { type = "integer", default = 1012, min = 1000, max = 4999, check = is_close_code,
+      text = "what WebSockets are closed with: service restart, unless told otherwise" },
+   reason = { type = "string", default = "service restart", check = is_reason,
+      text = "the reason beside it, for people" },
+   batch = count(1000, 1, GIGABYTE, "WebSockets and streams of events that are asked to go "
+      .. "at a time; more where half of timeout would not do for all"),
+   interval = seconds(1, 0.01, "between two batches"),
+}
+
 limits.room_publish = {
    event = limits.publish.event,
    timeout = { type = "number", unit = "seconds", min = 0, max = DAY,

@@ -1811,6 +1811,27 @@ function app:stats() end
 ---@return weft.Code? code "tls"
 function app:reload_tls() end
 
+--- Options of `app:drain`.
+---@class weft.DrainOptions
+---@field timeout? number seconds, default 30, 0 to 86400: what has not ended by itself then is cut off
+---@field code? integer default 1012, 1000 to 4999: what WebSockets are closed with (RFC 6455 7.4): service restart, unless told otherwise
+---@field reason? string default service restart: beside it, for people; at most 123 bytes of UTF-8
+---@field batch? integer default 1000, 1 to 1073741824: WebSockets and streams of events that are asked to go at a time; more where half of `timeout` would not do for all
+---@field interval? number seconds, default 1, 0.01 to 86400: between two batches
+
+--- Lets everybody go in good order, before the process ends: stops listening, ends connections that wait for a
+--- request, closes WebSockets and streams of events batch by batch, so that those who come back to
+--- another process do not come all at once, then what `app:subscribe` returned; requests that are being answered
+--- are answered to their end. Waits until nobody is left, or for `timeout`; what is left then is
+--- cut off. A request for a new WebSocket on a connection that is still there gets 503. `app:close()`
+--- meanwhile asks the rest at once. Raises for wrong options.
+---@async
+---@param opts? weft.DrainOptions
+---@return true? ok
+---@return string? message how many connections had to be cut off
+---@return weft.Code? code "timeout", also that of an enclosing `weft.deadline`
+function app:drain(opts) end
+
 --- Stops listening, ends connections that wait for a request, asks every WebSocket to close with
 --- 1001, and closes what `app:subscribe` returned, also later; long polls are answered at once. Does
 --- not wait for them. Idempotent.

@@ -7,7 +7,6 @@ local before = require "weft.before"
 local behind = require "weft.behind"
 local core = require "weft.core"
 require "weft.content" -- the methods of requests
-local events = require "weft.events"
 local framing = require "weft.request"
 local guarded = require "weft.guarded"
 local gzip = require "weft.gzip"
@@ -577,14 +576,29 @@ function server.accept(app, listener, context, preface)
    until ok and code ~= "nomem" or not core.sleep(PAUSE)
 end
 
---- Ends the connections that wait for a request, and the workers that rest.
-function server.stop(app)
+--- No more connections come, those that wait for a request end, and so do workers that rest.
+function server.retire(app)
+   if app.closed then return end
+   app.closed = true
+   for listener in pairs(app.listeners) do listener:close() end
+   app.desk.sweeper:wake()
    for worker in pairs(app.workers) do
       if worker.idle then worker.stream:close() end
    end
    for _, worker in ipairs(app.resting) do core.unpark(worker.token) end
    app.resting = {}
-   events.stop(app)
+end
+
+--- Ends those whose requests are still answered; how many.
+function server.cut(app)
+   local n = 0
+   for worker in pairs(app.workers) do
+      if worker.stream then
+         worker.stream:close()
+         n = n + 1
+      end
+   end
+   return n
 end
 
 return server

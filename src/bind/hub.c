@@ -279,8 +279,21 @@ static int hub_close(lua_State *L)
     size_t n;
     unsigned code = (unsigned)luaL_optinteger(L, 2, WF_CLOSE_GOING_AWAY);
     const char *reason = luaL_optlstring(L, 3, "", &n);
-    lua_pushinteger(L, (lua_Integer)wf_hub_close(hub_of(L), code, reason, n));
+    size_t most = (size_t)luaL_optinteger(L, 4, PTRDIFF_MAX);
+    lua_pushinteger(L, (lua_Integer)wf_hub_close(hub_of(L), code, reason, n, most));
     wf_send_now(hub_of(L)->object.loop);
+    return 1;
+}
+
+static int hub_closing(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)wf_hub_closing(hub_of(L)));
+    return 1;
+}
+
+static int hub_cut(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)wf_hub_cut(hub_of(L)));
     return 1;
 }
 
@@ -321,7 +334,8 @@ static const luaL_Reg methods[] = {
     { "publish", hub_publish }, { "count", hub_count },
     { "reaches", hub_reaches }, { "topics", hub_topics },
     { "stats", hub_stats },     { "connections", hub_connections },
-    { "close", hub_close },     { NULL, NULL },
+    { "close", hub_close },     { "closing", hub_closing },
+    { "cut", hub_cut },         { NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {

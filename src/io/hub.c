@@ -288,20 +288,63 @@ bool wf_hub_reaches(wf_hub *hub, const char *name, size_t n, unsigned form)
 
 /* -- life -------------------------------------------------------------------- */
 
-size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n)
+/* The next websocket of the loop from o on, or NULL. One that ended without memory may
+ * have taken its stream, which o was, along: those before are looked at again. */
+static wf_ws *find_ws(const wf_hub *hub, wf_object *o)
 {
-    size_t closed = hub->connections;
-    for (wf_object *o = hub->object.loop->objects, *next; o; o = next) {
-        next = o->next;
-        wf_ws *ws = (wf_ws *)o;
-        if (o->class != &wf_ws_class || ws->hub != hub)
+    if (o && o->dead)
+        o = hub->object.loop->objects;
+    while (o && o->class != &wf_ws_class)
+        o = o->next;
+    return (wf_ws *)o;
+}
+
+size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n, size_t most)
+{
+    size_t closed = 0;
+    wf_object *next;
+    wf_ws *ws = find_ws(hub, hub->object.loop->objects);
+    for (; ws && closed < most; ws = find_ws(hub, next)) {
+        next = ws->object.next;
+        if (ws->hub != hub)
             continue;
+        ws->dismissed = true;
         wf_hub_leave(ws);
         wf_ws_close(ws, code, reason, n);
-        if (next && next->dead) /* out of memory: its stream went at once */
-            next = hub->object.loop->objects;
+        closed++;
     }
     return closed;
+}
+
+static bool is_closing(const wf_ws *ws)
+{
+    return ws->dismissed && !ws->ended;
+}
+
+size_t wf_hub_closing(const wf_hub *hub)
+{
+    size_t closing = 0;
+    wf_ws *ws = find_ws(hub, hub->object.loop->objects);
+    for (; ws; ws = find_ws(hub, ws->object.next))
+        closing += is_closing(ws);
+    return closing;
+}
+
+size_t wf_hub_cut(wf_hub *hub)
+{
+    size_t cut = 0;
+    wf_object *next;
+    for (wf_ws *ws = find_ws(hub, hub->object.loop->objects); ws;
+         ws = find_ws(hub, next)) {
+        next = ws->object.next;
+        if (!is_closing(ws))
+            continue;
+        wf_stream_flush(ws->stream); /* what it was told last */
+        if (ws->stream)
+            wf_stream_abort(ws->stream, WF_TIMEOUT);
+        cut++;
+    }
+    return cut;
 }
 
 static void destroy(wf_object *object)

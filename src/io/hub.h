@@ -122,8 +122,13 @@ typedef struct wf_publication {
 
 /* To all subscribers of the form; *reached: how many have it, or will. WF_NOMEM. */
 enum wf_error wf_hub_publish(wf_hub *hub, const wf_publication *p, size_t *reached);
-/* Starts closing every connection; how many. */
-size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n);
+/* Starts closing connections, at most so many; how many it were. */
+size_t wf_hub_close(wf_hub *hub, unsigned code, const char *reason, size_t n,
+                    size_t most);
+/* How many of those that a hub of this loop has closed so are not at their end. */
+size_t wf_hub_closing(const wf_hub *hub);
+/* Ends them now; how many. */
+size_t wf_hub_cut(wf_hub *hub);
 
 /* A whole frame without mask. NULL: no memory. */
 wf_blob *wf_hub_frame(unsigned b0, const void *data, size_t len);

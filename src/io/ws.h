@@ -79,6 +79,7 @@ typedef struct wf_ws {
     struct wf_pending *pending; /* of these: messages that wait for room */
     uint64_t published; /* the last publication it got that several topics match */
     uint32_t topics;    /* subscriptions */
+    bool dismissed;     /* its hub has closed it */
 } wf_ws;
 
 /* Takes the stream over, with what it has received already. Takes a reference to
