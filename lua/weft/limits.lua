@@ -429,7 +429,8 @@ local function certificate_list(list)
 end
 
 limits.tls = options.merge(limits.certificate, {
-   certificates = { type = "table", check = certificate_list, text = "a server's, chosen by name: { { cert=, key= }, ... }" },
+   certificates = { type = "table", check = certificate_list,
+      text = "a server's, chosen by name: { { cert=, key= }, ... }" },
    key_password = { type = "string", text = "of encrypted keys" },
    ca = { type = "string",
       text = "whom to trust: a file, a directory or PEM text; by default the system's store" },
