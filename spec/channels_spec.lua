@@ -50,6 +50,40 @@ for name, connect in pairs(transports) do
          end)
       end)
 
+      it("answers all that is asked for at once, if that is more than hard_mark", function()
+         run(function()
+            local app, port = helper.app()
+            app:channels("/weft", { hard_mark = 1000000, high_mark = 10000, low_mark = 1000 })
+            local text = ("x"):rep(900000) -- in all more than the system keeps
+            app:channel("room.*", { history = true, join = function() return text end,
+               call = function() return text end })
+            local c, list = connect(port), {}
+            for i = 1, 8 do
+               list[2 * i - 1] = { type = "subscribe", id = 2 * i - 1, topic = "room." .. i }
+               list[2 * i] = { type = "call", id = 2 * i, topic = "room." .. i, method = "x" }
+            end
+            if c.post then c:say(list) else for _, one in ipairs(list) do c:say(one) end end
+            for i = 1, 8 do app:publish("room." .. i, "live") end
+            local answered, offsets, n = {}, {}, 0
+            while n < 16 do
+               local it = c:next()
+               if it.type == "message" then -- no other comes before the reply
+                  assert.equal(0, offsets[it.topic])
+                  offsets[it.topic] = it.offset
+               else
+                  assert.equal("reply", it.type)
+                  local about = type(it.data) == "table" and it.data or { data = it.data }
+                  if about.topic then offsets[about.topic] = about.offset end
+                  answered[it.id], n = about.data, n + 1
+               end
+            end
+            for i = 1, 16 do assert.equal(text, answered[i]) end
+            for i = 1, 8 do assert.equal(1, offsets["room." .. i]) end
+            assert.truthy(c:is_quiet())
+            c:close()
+         end)
+      end)
+
       it("gives a returning subscriber exactly what it missed, or says that it cannot", function()
          run(function()
             local app, port = helper.app()

@@ -121,6 +121,14 @@ function socket:room()
    return core.room(self.ws)
 end
 
+function socket:is_full()
+   return self.ws:buffered() > self.high
+end
+
+function socket:drain()
+   self.ws:drain()
+end
+
 function socket:attach(topic)
    return topics.attach(self.ws, topic, topics.ENVELOPE)
 end
@@ -141,14 +149,14 @@ local function read(one, ws)
          one:receive(message)
       end
       one:wait()
-      ws:drain()
+      one:drain()
    end
 end
 
 -- The task of a connection.
 local function serve(self, ws)
-   local transport = setmetatable({ ws = ws, who = ws, request = ws.request, data = ws.data },
-      socket)
+   local transport = setmetatable({ ws = ws, who = ws, request = ws.request, data = ws.data,
+      high = self.limits.high_mark }, socket)
    local one <close> = peer.new(self, transport, self.limits)
    local ok, text = guarded(read, one, ws)
    one:close() -- here, where its hooks can wait

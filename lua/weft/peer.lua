@@ -1,13 +1,15 @@
 -- peer: one client of channels (doc/protocol.md), over a transport that it does not know
--- closer: { ws=, request=, data=, who=, push(text), room(), attach(topic), detach(topic),
--- close(code, reason) }, of which none waits. Requests for a topic are done one after the
--- other, in its lane; a call leaves the lane once it has begun.
+-- closer: { ws=, request=, data=, who=, push(text), room(), is_full(), drain(), attach(topic),
+-- detach(topic), close(code, reason) }, of which drain() alone waits, until the client has taken
+-- what it was sent. Requests for a topic are done one after the other, in its lane; a call leaves
+-- the lane once it has begun.
 
 local context = require "weft.context"
 local core = require "weft.core"
 local event_name = require "weft.limits".event_name
 local guarded = require "weft.guarded"
 local json = require "weft.json"
+local list = require "weft.list"
 local rate = require "weft.rate"
 local topics = require "weft.topics"
 local weft1 = require "weft.weft1"
@@ -24,7 +26,7 @@ local MAX_GLANCE = 64 << 10
 function peer.new(desk, transport, limits)
    local self = setmetatable({ desk = desk, app = desk.app, transport = transport,
       limits = limits, lanes = {}, subscriptions = {}, count = 0, in_flight = 0,
-      closed = false }, peer)
+      line = list.new(), closed = false }, peer)
    if limits.over_rate == "drop" then self.budget = rate.budget(limits, core.now()) end
    self.ctx = context.new(self)
    return self
@@ -150,6 +152,7 @@ local function take_place(self, request, sub, params, data)
    if self.desk:rules_of(sub.topic) then
       sub.user, sub.data = identify(self, sub.channel, sub.topic, params)
    end
+   self:drain()
    if self.closed then return nil, "internal" end
    return enter(self, sub, request, data)
 end
@@ -247,9 +250,9 @@ local function presence(self, request)
    return weft1.users(self.desk.presence:users(request.topic))
 end
 
--- subscribed: it needs to be. apart: in a task of its own.
+-- subscribed: it needs to be. apart: in a task of its own. at_once: the answer waits for nothing.
 local kinds = {
-   subscribe = { run = subscribe },
+   subscribe = { run = subscribe, at_once = true },
    unsubscribe = { run = unsubscribe, subscribed = true },
    publish = { run = publish, subscribed = true },
    call = { run = call, subscribed = true, apart = true },
@@ -262,6 +265,24 @@ local kinds = {
 -- is let go.
 function peer:push(text)
    return self.transport:push(text)
+end
+
+-- Who leaves the line, however that is, lets the next one go on.
+local place = {}
+function place:__close()
+   list.remove(self)
+   local first = list.first(self.line)
+   if first then core.unpark(first.token) end
+end
+
+--- Waits until the client has taken what it was sent, for what it asks for at once may come to
+-- more than hard_mark. The tasks stand in line: what one of them then sends, the next waits for.
+function peer:drain()
+   if not self.transport:is_full() then return end
+   local mine <close> = setmetatable({ line = self.line, token = core.waiting() }, place)
+   list.push(self.line, mine)
+   while list.first(self.line) ~= mine do core.park() end
+   self.transport:drain()
 end
 
 -- A request without an id is answered only where it failed.
@@ -295,6 +316,7 @@ local function perform(self, request)
    if self.closed then return end
    local ok, text, code, message = guarded(run, self, request)
    if not ok then text, code, message = failed(text) end
+   if not request.kind.at_once then self:drain() end
    answer(self, request, text, code, message)
    if request.later then request.later() end
 end

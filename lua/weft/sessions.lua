@@ -14,7 +14,8 @@ local wire = require "weft.wire"
 
 local sessions = {}
 
--- { id=, desk=, peer=, request=, data=, who=, outbox=, heard=, over=, muted=, places= }
+-- { id=, desk=, peer=, request=, data=, who=, outbox=, heard=, over=, muted=, places=, writer= the
+-- task that sends, draining= one that waits until much is sent }
 local session = {}
 session.__index = session
 
@@ -43,6 +44,21 @@ end
 
 function session:room()
    return self.outbox:room()
+end
+
+function session:is_full()
+   return not self.over and self.outbox.bytes > self.desk.limits.high_mark
+end
+
+function session:drain()
+   self.draining = core.waiting()
+   while self:is_full() do core.park() end
+   self.draining = nil
+end
+
+-- What is sent makes room.
+local function tell_room(self)
+   if self.draining then core.unpark(self.draining) end
 end
 
 -- What a listener is called with: false when the client does not get it.
@@ -94,6 +110,7 @@ end
 -- more.
 function session:__close()
    self.over = true
+   tell_room(self)
    self.desk.sessions[self.id] = nil
    self.desk.session_count = self.desk.session_count - 1
    core.spawn(self.peer.close, self.peer)
@@ -103,6 +120,7 @@ end
 local function write_all(self, stream)
    for text in self.outbox.next, self.outbox do
       if not stream:send(text) then return false end
+      tell_room(self)
    end
    return true
 end
