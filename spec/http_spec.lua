@@ -482,6 +482,10 @@ describe("a bad head", function()
       { "\x16\x03\x01\x02\x00\x01\x00", 400 },
       { "GET / HTTP/1.1\r\n\r\n", 400, "Host" },
       { "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, "Host" },
+      { "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", 400, "Host" },
+      { 'GET / HTTP/1.1\r\nhost: "><script>\r\n\r\n', 400, "Host" },
+      { "GET / HTTP/1.1\r\nhost: user@a\r\n\r\n", 400, "Host" },
+      { "GET / HTTP/1.1\r\nhost: a:b\r\n\r\n", 400, "Host" },
    }
    for i, row in ipairs(rows) do
       it(("gets %d and the end, row %d"):format(row[2], i), function()

@@ -124,6 +124,10 @@ describe("app:static", function()
             { { ["if-none-match"] = '"other"' }, 200 },
             { { ["if-modified-since"] = modified }, 304 },
             { { ["if-modified-since"] = "Thu, 01 Jan 1970 00:00:00 GMT" }, 200 },
+            { { ["if-modified-since"] = "Fri Jan  1 00:00:00 2049" }, 304 },
+            { { ["if-modified-since"] = "Thu Jan  1 00:00:00 1970" }, 200 },
+            { { ["if-modified-since"] = "Friday, 01-Jan-49 00:00:00 GMT" }, 304 },
+            { { ["if-modified-since"] = "Thursday, 01-Jan-99 00:00:00 GMT" }, 200 },
             { { ["if-modified-since"] = "yesterday" }, 200 },
             { { ["if-none-match"] = '"other"', ["if-modified-since"] = modified }, 200 },
          }
@@ -133,6 +137,34 @@ describe("app:static", function()
             assert.equal(etag, answer.headers.etag)
             assert.equal(row[2] == 200 and "run()" or "", answer.body)
          end
+      end)
+   end)
+
+   it("answers 412 where the client wants another version than there is", function()
+      run(function()
+         local peer = serve()
+         local first = peer:ask("GET", "/app.js")
+         local etag, modified = first.headers.etag, first.headers["last-modified"]
+         local early = "Thu, 01 Jan 1970 00:00:00 GMT"
+         local conditions = {
+            { { ["if-match"] = etag }, 200 },
+            { { ["if-match"] = '"other", ' .. etag }, 200 },
+            { { ["if-match"] = "*" }, 200 },
+            { { ["if-match"] = "W/" .. etag }, 412 },
+            { { ["if-match"] = '"other"' }, 412 },
+            { { ["if-match"] = '"other"', range = "bytes=0-1" }, 412 },
+            { { ["if-match"] = '"other"', ["if-none-match"] = etag }, 412 },
+            { { ["if-match"] = etag, ["if-none-match"] = etag }, 304 },
+            { { ["if-match"] = etag, range = "bytes=0-1" }, 206 },
+            { { ["if-unmodified-since"] = modified }, 200 },
+            { { ["if-unmodified-since"] = early }, 412 },
+            { { ["if-unmodified-since"] = "yesterday" }, 200 },
+            { { ["if-match"] = etag, ["if-unmodified-since"] = early }, 200 },
+         }
+         for i, row in ipairs(conditions) do
+            assert.equal(row[2], peer:ask("GET", "/app.js", row[1]).status, "row " .. i)
+         end
+         assert.equal(412, peer:ask("HEAD", "/app.js", { ["if-match"] = '"other"' }).status)
       end)
    end)
 

@@ -23,10 +23,32 @@ local function days_since_epoch(year, month, day)
    return 365 * year + leaps + (153 * (month - 3) + 2) // 5 + day - 719469
 end
 
---- The one form that is still written -> seconds since 1970, or nil.
-function date.parse(s)
+-- RFC 9110 5.6.7: a year that seems to be more than 50 years away is the past century's.
+local function full_year(digits)
+   if #digits == 4 then return digits end
+   local now = os.date("!*t").year
+   local year = now // 100 * 100 + tonumber(digits)
+   return year > now + 50 and year - 100 or year
+end
+
+-- Its three forms: the one that is still written, RFC 850's, and asctime's.
+local function read(s)
    local day, name, year, hour, min, sec =
-      s:match("^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
+      s:match "^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"
+   if not day then
+      day, name, year, hour, min, sec =
+         s:match "^%a+, (%d%d)-(%a%a%a)-(%d%d) (%d%d):(%d%d):(%d%d) GMT$"
+   end
+   if not day then
+      name, day, hour, min, sec, year =
+         s:match "^%a%a%a (%a%a%a) ([ %d]%d) (%d%d):(%d%d):(%d%d) (%d%d%d%d)$"
+   end
+   if day then return day, name, full_year(year), hour, min, sec end
+end
+
+--- A date of HTTP's -> seconds since 1970, or nil.
+function date.parse(s)
+   local day, name, year, hour, min, sec = read(s)
    local month = month_number[name]
    if not month then return nil end
    local total = days_since_epoch(tonumber(year), month, tonumber(day))

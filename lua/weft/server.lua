@@ -271,11 +271,13 @@ local function path_of(request)
    return authority and (rest == "" and "/" or rest)
 end
 
--- RFC 9112 3.2: one Host, and no request of HTTP/1.1 without it.
+-- RFC 9112 3.2: one Host, and no request of HTTP/1.1 without it: a name or an address (RFC 3986
+-- 3.2.2), perhaps a port, and nothing that steers a URL which a script makes of it. Empty where
+-- the target has no authority (RFC 9110 7.2).
 local function host_is_valid(request)
    local host = request:header("host")
    if not host then return request.version == "1.0" end
-   return not host:find("[,%s]")
+   return (host:find "^[%w._~!$&'()*+;=%%-]*:?%d*$" or host:find "^%[[%w:._~%%-]+%]:?%d*$") ~= nil
 end
 
 -- The longest that a request waits for its turn.

@@ -60,13 +60,22 @@ local function find_file(mount, rest)
    return real, info
 end
 
--- RFC 9110 13.1.2: If-None-Match compares weakly.
-local function matches(field, etag)
+-- RFC 9110 13.1.1 and 13.1.2: If-None-Match compares weakly, If-Match does not.
+local function matches(field, etag, strongly)
    if field:match("^%s*%*%s*$") then return true end
-   for tag in field:gmatch('"[^"]*"') do
-      if tag == etag then return true end
+   for weak, tag in field:gmatch('(W?/?)("[^"]*")') do
+      if tag == etag and not (strongly and weak == "W/") then return true end
    end
    return false
+end
+
+-- RFC 9110 13.2.2: what comes before all else: is it still the version that the client means?
+local function is_meant(req, etag, mtime)
+   local field = req:header("if-match")
+   if field then return matches(field, etag, true) end
+   field = req:header("if-unmodified-since")
+   local since = field and date.parse(field)
+   return not since or mtime <= since
 end
 
 local function not_modified(req, etag, mtime)
@@ -172,6 +181,7 @@ local function answer_file(mount, req, path, info)
    local etag = ('"%x-%x"'):format(info.size, mtime)
    local modified = date.format(mtime)
    local headers = headers_for(mount, path, info, etag, modified)
+   if not is_meant(req, etag, mtime) then return 412, nil, "Precondition Failed\n" end
    local packed = wants_gzip(mount, req, headers)
    if packed then headers.etag = gzip.weak(etag) end
    if not_modified(req, etag, mtime) then
