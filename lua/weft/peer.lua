@@ -415,13 +415,13 @@ end
 function peer:receive(text)
    local over = is_over_rate(self, #text)
    if over and #text > MAX_GLANCE then return refuse_for_rate(self) end
-   local list, array = wire.read(text, self.limits.max_depth)
-   if not list or array then
-      self:refuse(list and "not a JSON object" or array)
+   local read, array = wire.read(text, self.limits.max_depth)
+   if not read or array then
+      self:refuse(read and "not a JSON object" or array)
    elseif over then
-      refuse_for_rate(self, list[1])
+      refuse_for_rate(self, read[1])
    else
-      take(self, list[1])
+      take(self, read[1])
    end
 end
 
@@ -432,8 +432,8 @@ function peer:refuse(why, bytes)
 end
 
 --- A list as wire.read makes it, of so many bytes.
-function peer:take_all(list, bytes)
-   for i, one in ipairs(list) do
+function peer:take_all(requests, bytes)
+   for i, one in ipairs(requests) do
       if is_over_rate(self, i == 1 and bytes or 0) then refuse_for_rate(self, one)
       else take(self, one) end
    end
