@@ -226,6 +226,35 @@ describe("a long poll", function()
       end)
    end)
 
+   it("tells of what a burst was too big for, on a topic with notice", function()
+      run(function()
+         local app = server.app { hard_mark = 10000, high_mark = 1000, low_mark = 100 }
+         local _, port = assert(app:listen "127.0.0.1:0")
+         app:events("/:policy/:kept", ":policy.:kept")
+         for _, policy in ipairs { "drop_oldest", "drop_newest" } do
+            app:topic(policy .. ".*", { policy = policy, max_pending_messages = 3, notice = true })
+         end
+         app:topic("*.kept", { history = true })
+         for _, topic in ipairs { "drop_oldest.kept", "drop_newest.kept", "drop_oldest.not",
+            "drop_newest.not" } do
+            local path = "/" .. topic:gsub("%.", "/")
+            local one = weft.spawn(poll, port, path .. "?timeout=60")
+            eventually(function() return app:subscribers(topic) == 1 end)
+            for i = 1, 20 do app:publish(topic, i .. ("."):rep(1000)) end
+            local got = assert(one:join(SOON))
+            local n, first = #got.messages, tonumber(got.messages[1].data:match "^%d+")
+            if topic == "drop_newest.kept" then -- what comes next is not missed
+               assert.same({ 1, n }, { first, got.offset })
+               local rest = poll(port, ("%s?since=%s:%d"):format(path, got.epoch, n))
+               assert.equal(20 - n, #rest.messages)
+            else
+               assert.equal(20 - n, got.missed)
+               assert.equal(topic:find "oldest" and 20 - n + 1 or 1, first)
+            end
+         end
+      end)
+   end)
+
    it("keeps the connection for the next", function()
       run(function()
          local _, port = serve()

@@ -89,10 +89,14 @@ local function send_message(stream, message, info)
    return stream:send(message, fields)
 end
 
--- The client is told if the topic says so.
+-- Is the client to be told what it missed there?
+local function tells(app, topic)
+   local rules = topics.options_of(app, topic)
+   return rules ~= nil and rules.notice
+end
+
 local function send_missed(app, stream, topic, info)
-   local rules = info.missed and topics.options_of(app, info.topic)
-   if not rules or not rules.notice then return true end
+   if not info.missed or not tells(app, info.topic) then return true end
    return stream:send(weft1.missed_notice(topic, info.missed), { event = "missed" })
 end
 
@@ -144,25 +148,31 @@ local function entry_of(message, info)
    return "{" .. table.concat(parts, ",") .. "}"
 end
 
--- What there is, or comes within the time.
-local function gather(sub, timeout)
-   local list, bytes, offset = {}, 0, sub.offset
+-- What there is, or comes within the time: a list, the offset of its last, and how many were
+-- dropped that the client is to be told of. With a history it can still have those behind the last.
+local function gather(app, sub, timeout)
+   local list, bytes, offset, missed, topic = {}, 0, sub.offset, 0, nil
    local message, info = receive(sub, timeout)
    while message ~= nil do
-      list[#list + 1] = entry_of(message, info)
+      list[#list + 1], topic = entry_of(message, info), info.topic
       bytes, offset = bytes + #message, info.offset or offset
+      missed = missed + (tells(app, topic) and info.missed or 0)
       if #list >= MAX_MESSAGES or bytes >= MAX_BYTES then break end
       message, info = receive(sub, 0)
    end
-   return list, offset
+   if topic and not sub.epoch and tells(app, topic) then
+      missed = missed + sub.backlog:take_missed()
+   end
+   return list, offset, missed
 end
 
-local function poll_text(topic, sub, since, list, offset)
+local function poll_text(topic, sub, since, list, offset, missed)
    local parts = { '"topic":' .. json.encode(topic) }
    if sub.epoch then
       parts[#parts + 1] = ('"epoch":%s,"offset":%d'):format(json.encode(sub.epoch), offset)
    end
    if since then parts[#parts + 1] = '"recovered":' .. tostring(sub.recovered == true) end
+   if missed > 0 then parts[#parts + 1] = ('"missed":%d'):format(missed) end
    parts[#parts + 1] = '"messages":[' .. table.concat(list, ",") .. "]"
    return "{" .. table.concat(parts, ",") .. "}"
 end
@@ -177,8 +187,9 @@ local function send_poll(connection, plan)
    local source = plan.body
    local _ <close> = watch(connection)
    local sub <close> = subscribe(source.app, source.topic, source.since)
-   local list, offset = gather(sub, wait_time(sub, source.since, source.timeout))
-   local text = poll_text(source.topic, sub, source.since, list, offset)
+   local list, offset, missed = gather(source.app, sub,
+      wait_time(sub, source.since, source.timeout))
+   local text = poll_text(source.topic, sub, source.since, list, offset, missed)
    if plan.chunked then text = ("%x\r\n%s\r\n0\r\n\r\n"):format(#text, text) end
    return connection:send(text) ~= nil
 end

@@ -1682,7 +1682,8 @@ function app:cors(opts, path) end
 --- `{"topic":…,"epoch":…,"offset":n,"messages":[{"offset":n,"event":…,"data":…},…]}`; without a message the
 --- list is empty. `since=epoch:offset` of one answer in the next poll goes on from there, and
 --- `"recovered":false` says that it could not, at once. Epoch and offset are there with a history only;
---- without one, what is published between two polls is lost to them. A binary message has
+--- without one, what is published between two polls is lost to them. Where a burst was more than the
+--- topic's `policy` lets wait, `"missed":n` says so with `notice`. A binary message has
 --- `"encoding":"base64"`.
 ---@param pattern string
 ---@param handler string|fun(stream: weft.events, req: weft.request) a topic ("news", "room.:id", "room.*"), or what runs in the connection's task
