@@ -289,13 +289,13 @@ static void bombs(void)
     deflate_rig(&r, false, NULL);
     rig_feed(&r, w.p, w.n);
     CHECK_EVENTS(&r, "fail 1009 'message inflates over max_ratio'");
-    CHECK_THAT(r.s.msg.cap <= 256u << 10, "%zu bytes kept", r.s.msg.cap);
+    CHECK_THAT(r.s.msg.cap <= 256u << 10, "%u bytes kept", r.s.msg.cap);
     deflate_rig_free(&r);
     options.max_ratio = 1032;
     deflate_rig(&r, false, NULL);
     rig_feed(&r, w.p, w.n);
     CHECK_EVENTS(&r, "fail 1009 'message over max_message'");
-    CHECK_THAT(r.s.msg.cap <= 1u << 20, "%zu bytes kept", r.s.msg.cap);
+    CHECK_THAT(r.s.msg.cap <= 1u << 20, "%u bytes kept", r.s.msg.cap);
     deflate_rig_free(&r);
     options.max_ratio = 25;
     bytes_free(&w);

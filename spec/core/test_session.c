@@ -242,7 +242,7 @@ static void memory_follows_what_arrived(void)
             else
                 rig_feed(&r, payload, sizeof payload);
             size_t bound = 2 * (got + sizeof payload) + (window ? 128u << 10 : 0);
-            CHECK_THAT(r.s.msg.cap <= bound, "%zu bytes kept for %zu", r.s.msg.cap, got);
+            CHECK_THAT(r.s.msg.cap <= bound, "%u bytes kept for %zu", r.s.msg.cap, got);
         }
         rig_free(&r);
         bytes_free(&w);

@@ -11,13 +11,14 @@ WF_HIDDEN_BEGIN
 
 typedef struct wf_buffer {
     uint8_t *data;
-    size_t len, cap;
+    uint32_t len, cap; /* from data on */
+    uint32_t consumed; /* bytes before data, which are room again when that is needed */
 } wf_buffer;
 
 /* Makes room for `more` bytes, growing to at most `limit` in all (which the
  * caller knows to be enough). False: no memory, and nothing has changed. */
 bool wf_buffer_reserve(wf_buffer *b, size_t more, size_t limit);
-/* Appends; false: no memory, and nothing has changed. */
+/* Appends; false: no memory, or 4 GiB, and nothing has changed. */
 bool wf_buffer_append(wf_buffer *b, const void *p, size_t n);
 /* Drops the first n bytes. */
 void wf_buffer_consume(wf_buffer *b, size_t n);

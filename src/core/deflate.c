@@ -139,7 +139,7 @@ static bool run(wf_deflater *f, wf_buffer *to, const void *p, size_t n)
     f->z.avail_in = (uInt)n;
     do {
         if (!wf_buffer_reserve(to, to->len ? 4096 : deflateBound(&f->z, (uLong)n) + 16,
-                               SIZE_MAX / 2))
+                               UINT32_MAX))
             return false;
         size_t room = to->cap - to->len;
         f->z.next_out = to->data + to->len;

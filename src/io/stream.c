@@ -312,7 +312,7 @@ enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n)
 static void keep_last_words(wf_stream *s)
 {
     while (s->in.len < s->max_receive &&
-           wf_buffer_reserve(&s->in, LAST_WORDS, SIZE_MAX / 2)) {
+           wf_buffer_reserve(&s->in, LAST_WORDS, UINT32_MAX)) {
         long k = s->transport->read(s, s->in.data + s->in.len, LAST_WORDS);
         if (k <= 0)
             break;
