@@ -35,7 +35,7 @@ describe("a session over Server-Sent Events and POST", function()
          local id = one.session.session
          assert.truthy(id:find "^[%w_-]+$" and #id == 22)
          assert.not_equal(id, two.session.session)
-         assert.equal(60, one.session.timeout)
+         assert.equal(150, one.session.timeout)
          one:subscribe "room.1"
          assert.equal(1, app:subscribers "room.1")
          assert.equal(1, #app:presence "room.1")
@@ -44,6 +44,16 @@ describe("a session over Server-Sent Events and POST", function()
          assert.same({ 0, 0 }, { app:subscribers "room.1", #app:presence "room.1" })
          assert.equal(404, post(port, id, "{}").status)
          assert.truthy(two:is_quiet())
+      end)
+   end)
+
+   it("by default outlasts the pauses of a page in the background", function()
+      run(function()
+         local _, port = channels()
+         local c = helper.session(port)
+         -- chromium's timers ring once a minute there, and weft.js may need two of them to ask
+         assert.truthy(c.session.timeout > 2 * 60 + 10)
+         c:close()
       end)
    end)
 

@@ -385,7 +385,7 @@ limits.channels = options.merge(limits.connection, {
    hook_timeout = seconds(10, 0.01, "what one hook may wait"),
    fallback = { type = "boolean", default = true, text = "Server-Sent Events and POST, too" },
    max_sessions = count(1000, 1, 1 << 30, "clients by these; 503 above"),
-   session_timeout = seconds(60, 0.1, "the time in which such a client has to say something"),
+   session_timeout = seconds(150, 0.1, "the time in which such a client has to say something"),
    heartbeat = limits.events.heartbeat,
 })
 

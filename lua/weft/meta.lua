@@ -438,7 +438,7 @@ function weft.json(value, status, headers) end
 ---@field hook_timeout? number seconds, default 10, 0.01 to 86400: what a function of a channel may wait in all; then what it waits for ends with "timeout"
 ---@field fallback? boolean default true: whether clients may use Server-Sent Events and POST where WebSockets are blocked
 ---@field max_sessions? integer default 1000, 1 to 1073741824: clients by Server-Sent Events; 503 above
----@field session_timeout? number seconds, default 60, 0.1 to 86400: the time in which such a client has to say something
+---@field session_timeout? number seconds, default 150, 0.1 to 86400: the time in which such a client has to say something
 ---@field heartbeat? number seconds, default 15, 0 to 86400: as of `app:events`
 
 --- Options of `ctx:push`.
