@@ -235,6 +235,10 @@ describe("app:cors", function()
       assert.matches('^app:cors: option "methods" must hold', server.blame(function()
          app:cors { methods = { "a b" } }
       end))
+      assert.matches('^app:cors: option "methods" must hold methods in capitals, got "put"',
+         server.blame(function()
+         app:cors { methods = { "PUT", "put" } }
+      end))
    end)
 end)
 

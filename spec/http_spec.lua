@@ -232,6 +232,7 @@ describe("a handler", function()
          end)
          assert.equal(1, #reported)
          assert.truthy(reported[1]:find(row[2], 1, true), reported[1])
+         assert.truthy(reported[1]:find "^GET /: ", reported[1]) -- there is no line to name
       end)
    end
 

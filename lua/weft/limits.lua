@@ -258,9 +258,21 @@ local function header_list(list)
    end
 end
 
+-- RFC 9110 9.1: case matters, so "get" would be another method than GET.
+local function not_method(s)
+   if is_token(s) and not s:find "%l" then return nil end
+   return ("must be a method (an RFC 9110 token) in capitals, got %q"):format(s)
+end
+
+local function method_list(list)
+   for _, name in ipairs(list) do
+      if not_method(name) then return ("must hold methods in capitals, got %q"):format(name) end
+   end
+end
+
 limits.cors = {
    origins = { type = "list", check = origin.check, text = 'whose pages may; by default all' },
-   methods = { type = "list", check = header_list, text = "which methods" },
+   methods = { type = "list", check = method_list, text = "which methods" },
    headers = { type = "list", check = header_list,
       text = "which request fields; by default those that are asked for" },
    expose = { type = "list", check = header_list,
@@ -576,16 +588,10 @@ limits.room_publish = {
    wait = { type = "boolean", default = true, text = "false: no answer is asked for" },
 }
 
--- RFC 9110 9.1: case matters, so "get" would be another method than GET.
-local function is_method(s)
-   if is_token(s) and not s:find "%l" then return nil end
-   return "must be a method (an RFC 9110 token) in capitals"
-end
-
 -- What a client holds an answer of HTTP to. Servers may send longer heads than browsers do.
 limits.request = options.merge(limits.head, from_environment, {
    max_head = bytes(32 << 10, 64, 65535, "the head of the answer"),
-   method = { type = "string", default = "GET", check = is_method, text = "in capitals" },
+   method = { type = "string", default = "GET", check = not_method, text = "in capitals" },
    headers = { type = "table", text = "more header fields of the request" },
    body = { type = "string|function",
       text = "the content, or an iterator of its pieces (then nil, trailers)" },

@@ -217,7 +217,7 @@ function weft.json(value, status, headers) end
 ---@class weft.ConnectionOptions
 ---@field max_message? integer bytes, default 1048576, 1 to 1073741824: the biggest message taken, checked before memory is taken for it; 1009 above
 ---@field max_fragments? integer default 131072, 1 to 16777216: frames of one message; 1009 above
----@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones; 1009 above
+---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones before the last; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
 ---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
@@ -1600,8 +1600,8 @@ function sub:close() end
 --- refused); a string, nil, or a function that is called for piece after piece until it returns
 --- nil: behind it may stand what belongs to it in a generic `for`: state, control, and a closing value,
 --- which is closed however it ends (`return 200, nil, io.lines(path, "L")`). When the client goes away the iterator
---- is ended where it waits. The handler raises: 500 is answered, without saying why, and the traceback goes to
---- `weft.on_error`. HEAD is answered by the handler of GET, OPTIONS by weft; a path that has
+--- is ended where it waits. The handler raises: 500 is answered, without saying why, and the request with
+--- the traceback goes to `weft.on_error`. HEAD is answered by the handler of GET, OPTIONS by weft; a path that has
 --- other methods gets 405.
 ---@class weft.app
 local app = {}

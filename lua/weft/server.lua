@@ -25,9 +25,10 @@ local WEBSOCKET = router.WEBSOCKET
 -- just closed, so that a flood of them costs nothing.
 local MAX_TURNED_AWAY = 64
 
--- An error inside is nobody's business outside.
+-- An error inside is nobody's business outside. What is wrong with an answer has no line of the
+-- script's, so the request tells whose it was.
 local function answer_500(stream, request, text)
-   core.report(text)
+   core.report(("%s %s: %s"):format(request.method, request.path, text))
    return response.refuse(stream, request, 500)
 end
 
