@@ -88,7 +88,10 @@ describe("a session over Server-Sent Events and POST", function()
             '{"type":"ping","x":"\255"}', '{"a":"\1"}' } do
             assert.equal(400, post(port, id, text).status, text)
          end
-         assert.equal(413, post(port, id, '{"a":"' .. ("x"):rep(1000) .. '"}').status)
+         local big = post(port, id, '{"a":"' .. ("x"):rep(1000) .. '"}', fine)
+         assert.same({ 413, "over max_message (1000 bytes)\n", fine.origin, "Retry-After" },
+            { big.status, big.body, big.headers["access-control-allow-origin"],
+               big.headers["access-control-expose-headers"] })
          assert.equal(413, post(port, id, "[{},{},{},{}]").status)
          assert.equal(403, post(port, id, "{}", evil).status)
          assert.truthy(c:is_quiet()) -- nothing of these was done

@@ -175,7 +175,8 @@ end
 -- The origin of a page that is let in by name may read the answer (Fetch 3.2.5).
 local function shared_with(request)
    local from = request:header "origin"
-   return from and { ["access-control-allow-origin"] = from, vary = "Origin" } or {}
+   return from and { ["access-control-allow-origin"] = from, vary = "Origin",
+      ["access-control-expose-headers"] = "Retry-After" } or {}
 end
 
 local function wants_events(request)
@@ -203,7 +204,11 @@ end
 -- A body as requests, its size | nil, status, why
 local function read_body(desk, request)
    local opts = desk.limits
-   local body = assert(request:body(opts.max_message)) -- failures have their own answers
+   local body, message, code = request:body(opts.max_message)
+   if code == "too_big" then
+      return nil, 413, ("over max_message (%d bytes)\n"):format(opts.max_message)
+   end
+   assert(body, message) -- other failures have their own answers
    if not utf8.len(body) then return nil, 400, "the body is not UTF-8\n" end
    local list, why = wire.read(body, opts.max_depth)
    if not list then return nil, 400, why .. "\n" end

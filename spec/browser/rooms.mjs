@@ -104,12 +104,12 @@ await check("presence shows who is away, and who is back", async () => {
 });
 
 // A Weft of this page's as window.mine, with a room.
-const connect = (page, topic, options) => page.evaluate(async ([name, given]) => {
+const connect = (page, topic, options, url = "/weft") => page.evaluate(async ([name, given, at]) => {
   const { Weft } = await import("/weft.js");
-  const weft = new Weft("/weft", given), room = weft.subscribe(name, { params: { name: "mine" } }), got = [];
+  const weft = new Weft(at, given), room = weft.subscribe(name, { params: { name: "mine" } }), got = [];
   room.on("message", (data) => got.push(data));
   window.mine = { weft, room, got };
-}, [topic, options]);
+}, [topic, options, url]);
 const reaches = (page, state) => page.waitForFunction((wanted) => window.mine.weft.state === wanted, state);
 
 await check("a page that waits comes back at once when it is seen or online again", async () => {
@@ -179,13 +179,14 @@ await check("a session stays while nothing is said", async () => {
   expect((await log(cid)).why.length === 0, `it was lost: ${(await log(cid)).why}`);
 });
 
-async function narrow() {
+async function narrow(site = `http://127.0.0.1:${narrowPort}/`) {
   const page = await (await browser.newContext()).newPage(), statuses = [];
   page.setDefaultTimeout(PATIENCE);
   page.on("pageerror", (error) => troubles.push(`narrow: ${error}`));
   page.on("response", (answer) => statuses.push(answer.status()));
-  await page.goto(`http://127.0.0.1:${narrowPort}/`);
-  await connect(page, "room", { transports: ["sse"], minDelay: 50, maxDelay: 200 });
+  await page.goto(site);
+  await connect(page, "room", { transports: ["sse"], minDelay: 50, maxDelay: 200 },
+    `http://127.0.0.1:${narrowPort}/weft`);
   return [page, statuses];
 }
 
@@ -201,8 +202,9 @@ await check("a server that takes no more sessions (503) is asked again, until it
   await second.context().close();
 });
 
-await check("a server with too much under way (429, 413) gets everything, once and in order", async () => {
-  const [page, statuses] = await narrow();
+for (const [what, site] of [["", undefined], [", also from a page of another site", `${direct}?name=far`]]) {
+await check(`a server with too much under way (429, 413) gets everything, once and in order${what}`, async () => {
+  const [page, statuses] = await narrow(site);
   await page.waitForFunction(() => window.mine.room.state === "subscribed");
   await page.evaluate(() =>
     Promise.all(Array.from({ length: 40 }, (_, i) => window.mine.room.publish(i + 1))));
@@ -212,6 +214,7 @@ await check("a server with too much under way (429, 413) gets everything, once a
   for (const status of [413, 429]) expect(statuses.includes(status), `it was answered ${statuses}`);
   await page.context().close();
 });
+}
 
 await check("a server that is killed and comes back: all are told that messages may be missing", async () => {
   await say(bob, 2, 2);

@@ -50,7 +50,7 @@ narrow:get("/", function()
    return 200, { ["content-type"] = "text/html" }, '<!doctype html><link rel="icon" href="data:,">'
 end)
 narrow:channels("/weft", { max_sessions = 1, max_in_flight = 8, message_rate = 4,
-   message_burst = 10 })
+   message_burst = 10, origins = { "*" } })
 narrow:channel("room", { receive = true, history = true })
 
 local _, port = assert(app:listen("127.0.0.1:" .. arg[1]))
