@@ -17,7 +17,7 @@ local CHECKS = {
    "a session stays while nothing is said",
    "a server that takes no more sessions (503) is asked again, until it does",
    "a server with too much under way (429, 413) gets everything, once and in order",
-   "a server with too much under way (429, 413) gets everything, once and in order, also from a page of another site",
+   "a server with too much under way (429, 413) gets everything: a page of another site, too",
    "a server that is killed and comes back: all are told that messages may be missing",
    "README's page does what it says",
    "no page has an error of its own",

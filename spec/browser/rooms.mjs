@@ -202,8 +202,8 @@ await check("a server that takes no more sessions (503) is asked again, until it
   await second.context().close();
 });
 
-for (const [what, site] of [["", undefined], [", also from a page of another site", `${direct}?name=far`]]) {
-await check(`a server with too much under way (429, 413) gets everything, once and in order${what}`, async () => {
+for (const [what, site] of [[", once and in order", undefined], [": a page of another site, too", `${direct}?name=far`]]) {
+await check(`a server with too much under way (429, 413) gets everything${what}`, async () => {
   const [page, statuses] = await narrow(site);
   await page.waitForFunction(() => window.mine.room.state === "subscribed");
   await page.evaluate(() =>
