@@ -111,11 +111,11 @@ gc: ## the specs while the collector is at its most aggressive, and without io_u
 
 # --- checks ------------------------------------------------------------------------
 
-check: ## formatting, luacheck, layers, exported symbols, docs, rockspec, examples
+check: ## formatting, luacheck, layers, exported symbols, portability, docs, rockspec, examples
 	@tools/setup test
 	@$(MAKE) --no-print-directory lib
 	@$(MAKE) --no-print-directory -k check-format check-lua check-layers check-symbols \
-	 check-docs check-rockspec check-examples && echo "all checks are fine"
+	 check-portable check-docs check-rockspec check-examples && echo "all checks are fine"
 
 check-format:
 	$(Q)clang-format --dry-run -Werror $(FORMATTED)
@@ -131,6 +131,11 @@ check-symbols: $(MODULE)
 	@names=$$(nm -D --defined-only $(MODULE) | awk '{ print $$3 }'); \
 	 test "$$names" = luaopen_weft_core || \
 	 { echo "$(MODULE) exports more than luaopen_weft_core:" $$names; exit 1; }
+
+# What a BSD or macOS compiles instead of Linux's own ways.
+check-portable:
+	@for f in $(SOURCES); do \
+	 $(COMPILE) -Werror -U__linux__ -fsyntax-only -MF /dev/null $$f || exit 1; done
 
 check-docs: $(MODULE)
 	$(Q)$(RUN_ENV) $(LUA) tools/check-docs
@@ -174,4 +179,4 @@ help: ## this list
 -include tools/measure.mk
 
 .PHONY: all lib demo test c-tests asan run-asan conformance gc check check-format check-lua check-layers \
-        check-symbols check-docs check-rockspec check-examples docs format install clean help FORCE
+        check-symbols check-portable check-docs check-rockspec check-examples docs format install clean help FORCE

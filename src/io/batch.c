@@ -3,9 +3,12 @@
 
 #ifdef __linux__
 #include <linux/version.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 0, 0)
+#define HAS_RINGS
+#endif
 #endif
 
-#if defined(__linux__) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 0, 0)
+#ifdef HAS_RINGS
 
 #include <errno.h>
 #include <linux/io_uring.h>

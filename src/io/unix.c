@@ -76,6 +76,8 @@ static bool bind_or_replace(int fd, const wf_sockaddr *address, int mode)
 #ifdef __linux__
     if (mode >= 0) /* so the file never has more than these */
         fchmod(fd, (mode_t)mode);
+#else
+    (void)mode; /* fchmod(2) does nothing there: chmod follows */
 #endif
     if (bind_at(fd, address) == 0)
         return true;
