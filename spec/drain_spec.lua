@@ -20,11 +20,23 @@ local function connect(port, n)
    return all
 end
 
--- A request on a connection of its own, whose answer is still to come.
 local function request(port, path)
    local c = raw.dial(port)
    c:send("GET ", path, " HTTP/1.1\r\nHost: test\r\n\r\n")
    return c
+end
+
+-- A request that is being answered; the channel lets its handler end.
+local function slow_request(app, port)
+   local begun, go_on = weft.channel(1), weft.channel(1)
+   app:get("/slow", function()
+      begun:send(true)
+      go_on:receive()
+      return 200, nil, "done"
+   end)
+   local c = request(port, "/slow")
+   assert(begun:receive(SOON))
+   return c, go_on
 end
 
 local UPGRADE = "GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -106,14 +118,7 @@ describe("app:drain", function()
    it("lets requests be answered to their end, and the connections go then", function()
       run(function()
          local app, port = serve()
-         local begun, go_on = weft.channel(1), weft.channel(1)
-         app:get("/slow", function()
-            begun:send(true)
-            go_on:receive()
-            return 200, nil, "done"
-         end)
-         local c = request(port, "/slow")
-         assert(begun:receive(SOON))
+         local c, go_on = slow_request(app, port)
          local draining = weft.spawn(app.drain, app)
          eventually(function() return weft.dial("127.0.0.1:" .. port) == nil end)
          assert.equal("suspended", draining.status)
@@ -193,14 +198,7 @@ describe("app:drain", function()
    it("cuts off a request that takes longer", function()
       run(function()
          local app, port = serve()
-         local begun, go_on = weft.channel(1), weft.channel(1)
-         app:get("/slow", function()
-            begun:send(true)
-            go_on:receive()
-            return 200
-         end)
-         local c = request(port, "/slow")
-         assert(begun:receive(SOON))
+         local c, go_on = slow_request(app, port)
          assert.equal("timeout", select(3, app:drain { timeout = 0.1 }))
          assert.is_true((c:is_over()))
          go_on:close()
