@@ -148,7 +148,10 @@ function weft.connect(url, opts) end
 --- A malformed URL raises.
 ---@param url string as for `weft.connect`
 ---@param opts? weft.ReconnectOptions
----@return fun(): weft.websocket?
+---@return fun(state: table): weft.websocket? next
+---@return table state its `<close>` ends the loop
+---@return nil
+---@return table closing
 function weft.reconnect(url, opts) end
 
 --- A client of channels: it speaks `weft.1` (`doc/protocol.md`), connects again when the connection
@@ -658,7 +661,8 @@ function channel:send(v) end
 function channel:receive(timeout) end
 
 --- `for v in ch:each() do`: until the channel is closed and empty.
----@return fun(): any
+---@return fun(self: weft.channel): any
+---@return weft.channel
 function channel:each() end
 
 --- Closes it: what it keeps can still be received; senders that wait get "closed". Idempotent.
@@ -761,7 +765,8 @@ function listener:accept() end
 
 --- `for stream in listener:each() do`: until the listener is closed or a deadline passes. Raises
 --- when the system cannot accept any more.
----@return fun(): weft.stream?
+---@return fun(self: weft.listener): weft.stream?
+---@return weft.listener
 function listener:each() end
 
 --- The time that each `accept` may take.
@@ -1071,7 +1076,8 @@ local ws = {}
 function ws:receive(timeout) end
 
 --- `for message, kind in ws:messages() do`: until the connection ends, however it does.
----@return fun(): string?, weft.Kind?
+---@return fun(self: weft.websocket): string?, weft.Kind?
+---@return weft.websocket
 function ws:messages() end
 
 --- Sends a message. Waits before it is queued while the peer is slow (`high_mark`).
@@ -1396,7 +1402,8 @@ function answer:values(name) end
 function answer:read() end
 
 --- `for piece in answer:chunks() do`: raises when the body breaks off.
----@return fun(): string?
+---@return fun(self: weft.answer): string?
+---@return weft.answer
 function answer:chunks() end
 
 --- Closes its connection, unless the body has been read to its end: then that is kept for
@@ -1476,7 +1483,8 @@ local room = {}
 
 --- `for message, event in room:messages() do`: until the room is left. Other events are passed over,
 --- but the message behind a gap has `event.gap`. JSON's null is cjson.null.
----@return fun(): any, weft.RoomEvent?
+---@return fun(self: weft.room): any, weft.RoomEvent?
+---@return weft.room
 function room:messages() end
 
 --- The next message.
@@ -1487,7 +1495,8 @@ function room:messages() end
 function room:receive(timeout) end
 
 --- `for event in room:events() do`: all that happens, until the room is left.
----@return fun(): weft.RoomEvent?
+---@return fun(self: weft.room): weft.RoomEvent?
+---@return weft.room
 function room:events() end
 
 --- The next event of any type.
