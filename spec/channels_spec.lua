@@ -163,7 +163,7 @@ for name, connect in pairs(transports) do
             app:channel("room.*", { presence = { grace = 0, max = 1 },
                join = function(_, _, id)
                   seen[#seen + 1] = "join " .. id
-                  return true
+                  return id ~= "odd" or { print } -- which is no JSON
                end,
                user = function(_, _, id)
                   if id == "bad" then error "broken hook" end
@@ -175,18 +175,19 @@ for name, connect in pairs(transports) do
                end })
             local c, other = connect(port), connect(port)
             local errors = server.errors(function()
-               for _, id in ipairs { "bad", "none" } do
+               for _, id in ipairs { "bad", "none", "odd" } do
                   is_error("internal", c:ask { type = "subscribe", topic = "room.1", params = id })
                end
             end)
-            assert.equal(2, #errors)
+            assert.equal(3, #errors)
             assert.truthy(errors[1]:find("broken hook", 1, true))
+            assert.truthy(errors[3]:find("the channel's join: it cannot be JSON", 1, true))
             c:subscribe("room.1", { params = "ann" })
             is_error("too_many", other:ask { type = "subscribe", topic = "room.1", params = "bob" })
             c:ask { type = "unsubscribe", topic = "room.1" }
-            eventually(function() return #seen == 8 end)
-            assert.equal("join bad, leave, join none, leave, join ann, join bob, leave, leave",
-               table.concat(seen, ", "))
+            eventually(function() return #seen == 10 end)
+            assert.equal("join bad, leave, join none, leave, join odd, leave, join ann, join bob, "
+               .. "leave, leave", table.concat(seen, ", "))
          end)
       end)
 

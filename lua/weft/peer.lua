@@ -54,6 +54,13 @@ local function is_word(code)
    return type(code) == "string" and #code <= MAX_NAME and code:find "^[%a_][%w_]*$" ~= nil
 end
 
+-- What a hook returned, as JSON; there is no line of the script's to blame, so the hook is named.
+local function text_of(value, what)
+   local ok, text = pcall(weft1.encode, value)
+   if not ok then error(("%s: %s"):format(what, text), 0) end
+   return text
+end
+
 -- nil, code, message of a hook that said no: with a code, or just with a message.
 local function refusal(code, message)
    if is_word(code) then return nil, code, message or "refused" end
@@ -98,11 +105,11 @@ local function identify(self, channel, topic, params)
    if not channel.user then return context.name_of(self.ctx), nil end
    local id, data = ask(self, channel.user, self.ctx, topic, params)
    if not id then return nil end
-   weft1.encode(data) -- raises here, where it harms nobody
+   text_of(data, "the channel's user") -- raises here, where it harms nobody
    return context.check_id(id, "the channel's user"), data
 end
 
--- What `join` says: true and the text of its data | nil, code, message
+-- What `join` says: true, or its data | nil, code, message
 local function join(self, channel, topic, params)
    local ok, why = ask(self, topics.authorize_subscribe, self.app, self.transport.who, topic,
       params)
@@ -110,7 +117,7 @@ local function join(self, channel, topic, params)
    if not channel.join then return true end
    local data, code, message = ask(self, channel.join, self.ctx, topic, params)
    if not data then return refusal(code, message) end
-   return true, data ~= true and weft1.encode(data) or nil
+   return data
 end
 
 -- Members of the reply that tell of the history; "" without one. What is missed has to fit into
@@ -152,9 +159,10 @@ local function take_place(self, request, sub, params, data)
    if self.desk:rules_of(sub.topic) then
       sub.user, sub.data = identify(self, sub.channel, sub.topic, params)
    end
+   local text = data ~= true and text_of(data, "the channel's join") or nil
    self:drain()
    if self.closed then return nil, "internal" end
-   return enter(self, sub, request, data)
+   return enter(self, sub, request, text)
 end
 
 local function failed(text)
@@ -173,8 +181,8 @@ local function subscribe(self, request)
       return nil, "not_found", "there is no channel for this topic"
    end
    local params = no_null(value.params)
-   local ok, data, message = join(self, channel, topic, params)
-   if not ok then return nil, data, message end
+   local data, refused, message = join(self, channel, topic, params)
+   if not data then return nil, refused, message end
    local sub = { topic = topic, channel = channel }
    local fine, text, code, why = guarded(take_place, self, request, sub, params, data)
    if not fine then text, code, why = failed(text) end
@@ -204,7 +212,7 @@ local function receive(self, request)
    if made == true then return message, kind end
    if not made then return refusal(code, why) end
    if type(made) == "string" then return made, "text", code end
-   return weft1.encode(made), "json", code
+   return text_of(made, "the channel's receive"), "json", code
 end
 
 local function publish(self, request)
@@ -243,7 +251,7 @@ local function call(self, request)
       result, code, message = ask(self, method, self.ctx, request.topic, data)
    end
    if result == nil and code ~= nil then return refusal(code, message) end
-   return result == nil or weft1.encode(result)
+   return result == nil or text_of(result, ("the channel's call of %q"):format(name))
 end
 
 local function presence(self, request)
