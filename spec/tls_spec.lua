@@ -90,6 +90,8 @@ describe("wss", function()
          assert.truthy(info.peer.names:find("DNS:localhost", 1, true))
          assert.equal(64, #info.peer.fingerprint)
          assert.truthy(info.peer.pem:find "^%-%-%-%-%-BEGIN CERTIFICATE")
+         ws:close()
+         assert.is_nil(ws:tls())
       end)
    end)
 

@@ -214,6 +214,7 @@ function stream:starttls(opts, role)
    if not recipe.server and recipe.compiled.verify and not recipe.server_name then
       error("stream:starttls: a client needs server_name, the host to verify", 2)
    end
+   if not core.tls_fits(self) then error("stream:starttls: this stream has TLS already", 2) end
    local ok, message, code = start(self, recipe)
    if ok then return true end
    return nil, "stream:starttls: " .. message, code

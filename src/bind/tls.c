@@ -157,8 +157,7 @@ static int l_tls_start(lua_State *L)
     wf_tls_handle *h = wf_class_check(L, 2, WF_CLASS_TLS);
     const char *name = luaL_optstring(L, 3, NULL);
     double timeout = wf_opt_timeout(L, 4);
-    if (!wf_tls_fits(s))
-        return luaL_error(L, "starttls: this stream has TLS already");
+    luaL_argcheck(L, wf_tls_fits(s), 1, "this stream has TLS already");
     if (s->reader)
         return wf_fail_busy(L, "receive on this stream");
     wf_wait_begin(L, timeout);
@@ -168,6 +167,14 @@ static int l_tls_start(lua_State *L)
     if (lua_toboolean(L, 5))
         wf_tls_is_proxy(s);
     return wf_wait(L, &s->reader, start_k, 0);
+}
+
+/* tls_fits(stream) -> whether tls_start can be called: it has no TLS of its own yet */
+static int l_tls_fits(lua_State *L)
+{
+    const wf_stream *s = (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
+    lua_pushboolean(L, !s || wf_tls_fits(s));
+    return 1;
 }
 
 /* tls_begin(stream, context, timeout): a server's handshake that nobody waits for */
@@ -281,7 +288,7 @@ static wf_stream *stream_below(lua_State *L)
 {
     if (wf_class_test(L, 1, WF_CLASS_WEBSOCKET)) {
         const wf_ws *ws = (wf_ws *)wf_object_arg(L, 1, WF_CLASS_WEBSOCKET);
-        return ws ? ws->stream : NULL;
+        return ws && !ws->ended ? ws->stream : NULL;
     }
     return (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
 }
@@ -320,9 +327,13 @@ static int l_tls_info(lua_State *L)
 static const luaL_Reg meta[] = { { "__gc", context_gc }, { NULL, NULL } };
 static const luaL_Reg no_methods[] = { { NULL, NULL } };
 static const luaL_Reg functions[] = {
-    { "tls_context", l_tls_context }, { "tls_replace", l_tls_replace },
-    { "tls_start", l_tls_start },     { "tls_begin", l_tls_begin },
-    { "tls_info", l_tls_info },       { NULL, NULL },
+    { "tls_context", l_tls_context },
+    { "tls_replace", l_tls_replace },
+    { "tls_start", l_tls_start },
+    { "tls_begin", l_tls_begin },
+    { "tls_fits", l_tls_fits },
+    { "tls_info", l_tls_info },
+    { NULL, NULL },
 };
 
 void wf_open_tls(lua_State *L, int module)
