@@ -123,6 +123,9 @@ describe("misuse", function()
             { function() udp:connect("127.0.0.1", 0) end, "udp:connect: ", "from 1 to 65535" },
             { function() udp:connect("127.0.0.1", 65536) end, "udp:connect: ", "got 65536" },
             { function() udp:bind("127.0.0.1", -1) end, "udp:bind: ", "from 0 to 65535" },
+            { function() tcp:connect_ip("127.0.0.1\0.example", 9) end, "bad argument #1", "NUL" },
+            { function() tcp:bind_ip("127.0.0.1\0", 0) end, "bad argument #1", "NUL" },
+            { function() udp:sendto_ip("x", "127.0.0.1\0", 9) end, "bad argument #2", "NUL" },
             { function() tcp:getoption "what" end, "getoption: ", "unknown option 'what'" },
             { function() tcp:setoption("what", 1) end, "setoption: ", "unknown option 'what'" },
          }
@@ -195,6 +198,20 @@ describe("misuse", function()
             { function() weft.http.request(url, { method = "get" }) end,
                'weft.http.request: option "method"', "in capitals" },
          }
+      end)
+   end)
+
+   it("of a body's iterator", function()
+      run(function()
+         local app = server.app()
+         app:post("/", function(req) return 200, nil, req:body() end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         for text, f in pairs { ["must return strings, got a number"] = function() return 5 end,
+            ["a table of trailer fields, got a number"] = function() return nil, 5 end } do
+            local ok, message = pcall(weft.http.post, "http://127.0.0.1:" .. port, f)
+            assert.is_false(ok)
+            assert.truthy(message:find(text, 1, true), message)
+         end
       end)
    end)
 

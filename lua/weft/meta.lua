@@ -94,7 +94,7 @@ function weft.signal(name) end
 function weft.tcp() end
 
 --- A fresh UDP socket.
----@param family? "inet"|"inet6" by default that of the first address it is used with; "*" is both
+---@param family? "inet"|"inet6" by default that of the first address it is used with; bound to "*" it is both
 ---@return weft.udp
 function weft.udp(family) end
 

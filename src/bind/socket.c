@@ -19,6 +19,14 @@
 
 /* -- names ------------------------------------------------------------------- */
 
+const char *wf_socket_ip_arg(lua_State *L, int arg)
+{
+    size_t n;
+    const char *ip = luaL_checklstring(L, arg, &n);
+    luaL_argcheck(L, strlen(ip) == n, arg, "an address has no NUL");
+    return ip;
+}
+
 int wf_socket_fd(const wf_object *object)
 {
     if (!object)

@@ -18,6 +18,9 @@ enum { WF_SOCKET_UVS = 2 };
  * have, besides its own. [-0, +0, m] */
 void wf_socket_class(lua_State *L, int module, wf_class_id id, const luaL_Reg *methods);
 
+/* Argument arg, an address as text; one with a NUL would be another. [-0, +0, raises] */
+const char *wf_socket_ip_arg(lua_State *L, int arg);
+
 /* getsockname or getpeername */
 typedef int (*wf_name_fn)(int, struct sockaddr *, socklen_t *);
 /* Asks for the descriptor's name; false: it has none. */

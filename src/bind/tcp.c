@@ -96,7 +96,7 @@ static int tcp_bind_ip(lua_State *L)
     wf_stream *s = check_tcp(L);
     if (!s)
         return 3;
-    const char *ip = luaL_checkstring(L, 2);
+    const char *ip = wf_socket_ip_arg(L, 2);
     uint16_t port = check_port(L, 3, 0);
     wf_sockaddr a;
     if (strcmp(ip, "*") == 0)
@@ -224,7 +224,7 @@ static int tcp_connect_ip(lua_State *L)
     wf_stream *s = check_tcp(L);
     if (!s)
         return 3;
-    const char *ip = luaL_checkstring(L, 2);
+    const char *ip = wf_socket_ip_arg(L, 2);
     uint16_t port = check_port(L, 3, 1);
     double timeout = lua_isnoneornil(L, 4) ? s->timeout : wf_opt_timeout(L, 4);
     wf_sockaddr a;

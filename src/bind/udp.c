@@ -54,7 +54,7 @@ static int fail(lua_State *L, int err, const char *what)
  * [-0, +0|3, raises] */
 static bool check_address(lua_State *L, wf_udp *u, int arg, int least, wf_sockaddr *a)
 {
-    const char *ip = luaL_checkstring(L, arg);
+    const char *ip = wf_socket_ip_arg(L, arg);
     lua_Integer port = luaL_checkinteger(L, arg + 1);
     bool fine = port >= least && port <= 65535;
     luaL_argcheck(L, fine, arg + 1, "a port is a number up to 65535");

@@ -26,6 +26,10 @@ local function put(self, data)
 end
 
 local function trailer_lines(trailers)
+   if type(trailers) ~= "table" then
+      misuse("behind its nil the body's iterator may return a table of trailer fields, got a %s",
+         type(trailers))
+   end
    local lines = {}
    for name, value in pairs(trailers) do
       value = tostring(value)
