@@ -216,6 +216,46 @@ describe("chunks():", function()
       assert.equal("usable", (ws:receive(raw.SOON)))
    end)
 
+   both("leave a message of which they have seen nothing to who asks next", function(ws, c)
+      for _, row in ipairs { { "", "whole" }, { "\xe2\x82", "\xac and whole" } } do
+         local function begin() c:frame { op = "text", fin = false, payload = row[1] } end
+         begin()
+         for _ in ws:chunks { timeout = 0.02 } do error "a piece" end
+         c:frame { op = "more", payload = row[2] }
+         assert.equal(row[1] .. row[2], (ws:receive(raw.SOON)))
+         begin()
+         local task = weft.spawn(function() for _ in ws:chunks() do error "a piece" end end)
+         weft.sleep(0.02)
+         task:cancel()
+         assert.equal("cancelled", select(3, task:join()))
+         c:frame { op = "more", payload = row[2] }
+         assert.equal(row[1] .. row[2], (gather(ws)))
+      end
+      c:frame { op = "text", fin = false }
+      for _ in ws:chunks { timeout = 0.02 } do error "a piece" end
+      c:frame { op = "more", payload = ("x"):rep(101) }
+      assert.equal("too_big", select(3, ws:receive(raw.SOON)))
+   end, { max_message = 100 })
+
+   it("leave such a message also where it is compressed", function()
+      raw.run(function()
+         local port = raw.app(function(ws)
+            for _ = 1, 5 do
+               for _ in ws:chunks { timeout = 0.01 } do error "a piece" end
+            end
+            ws:send "nothing seen"
+            ws:send((ws:receive()))
+         end, { compression = { threshold = 0 } })
+         local ws <close> = assert(weft.connect(raw.url(port), { compression = { threshold = 0 } }))
+         local w = ws:writer()
+         w:write "\xe2"
+         assert.equal("nothing seen", ws:receive(raw.SOON))
+         w:write "\x82\xac and whole"
+         w:close()
+         assert.equal("€ and whole", ws:receive(raw.SOON))
+      end)
+   end)
+
    both("one reader at a time", function(ws, c)
       c:frame { op = "text", fin = false, payload = "one" }
       for chunk, last in ws:chunks() do

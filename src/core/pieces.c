@@ -41,12 +41,6 @@ static void drop(wf_session *s)
     wf_spares_give(&s->env->spares, &s->msg);
 }
 
-void wf_session_drop_rest(wf_session *s)
-{
-    if (s->kind && s->piecewise)
-        drop(s);
-}
-
 uint64_t wf_session_most(const wf_session *s)
 {
     bool left_over = s->piecewise && s->take == WF_TAKE_WHOLE;
@@ -55,9 +49,9 @@ uint64_t wf_session_most(const wf_session *s)
     return wf_session_piecemeal(s) ? s->pieces->max : s->limits->max_message;
 }
 
-static bool fits(const wf_session *s)
+static bool fits(const wf_session *s, uint64_t most)
 {
-    uint64_t most = s->pieces->max, had = s->msg.len;
+    uint64_t had = s->msg.len;
     if (s->piecewise)
         had += s->pieces->taken;
     return s->compressed ? wf_session_packed_fits(s, most) : had + s->left <= most;
@@ -65,13 +59,41 @@ static bool fits(const wf_session *s)
 
 bool wf_session_outgrows(const wf_session *s)
 {
-    return s->take == WF_TAKE_PIECES && !s->dropping && !fits(s);
+    return s->take == WF_TAKE_PIECES && !s->dropping && !fits(s, s->pieces->max);
+}
+
+/* Empty frames, or the first bytes of a character: nobody has seen anything of it. */
+static bool is_unseen(const wf_session *s)
+{
+    uint64_t had = s->compressed ? wf_session_inflated(s) : s->pieces->taken;
+    return !s->dropping && had == s->pieces->carried;
+}
+
+/* As if it had not been asked for in pieces. */
+static bool put_back(wf_session *s)
+{
+    if (!wf_buffer_append(&s->msg, s->pieces->carry, s->pieces->carried))
+        return false;
+    s->pieces->carried = 0;
+    s->piecewise = false;
+    if (!fits(s, s->limits->max_message))
+        s->held = WF_HELD_SIZE;
+    else if (s->fragments > s->limits->max_fragments)
+        s->held = WF_HELD_FRAGMENTS;
+    return true;
+}
+
+void wf_session_drop_rest(wf_session *s)
+{
+    if (s->kind && s->piecewise && !(is_unseen(s) && put_back(s)))
+        drop(s);
 }
 
 /* What came before it was known how the message is taken is judged again. */
 static bool judge_so_far(wf_session *s)
 {
-    return fits(s) || fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
+    return fits(s, s->pieces->max) ||
+           fail(s, WF_CLOSE_TOO_BIG, "message over max_message");
 }
 
 static wf_event begin_pieces(wf_session *s, wf_message *m)

@@ -143,7 +143,8 @@ wf_event wf_session_next(wf_session *s, uint8_t **p, size_t *n, wf_message *m);
 
 /* Before WF_TAKE_PIECES: messages of at most max bytes. False: no memory. */
 bool wf_session_want_pieces(wf_session *s, uint64_t max);
-/* What is left of a message that was begun in pieces goes nowhere. */
+/* What is left of a message that was begun in pieces goes nowhere; one of which nothing
+ * was handed out is taken as it is asked for next. */
 void wf_session_drop_rest(wf_session *s);
 
 /* Where the next payload bytes of a big message could be received directly:

@@ -49,6 +49,8 @@ bool wf_session_queue(wf_session *s, unsigned b0, const void *data, size_t n);
 
 /* May a compressed message have a frame of that length, too? Else it fails. */
 bool wf_session_judge_packed(wf_session *s, const wf_frame *f);
+/* Bytes that the one under way has inflated to. */
+uint64_t wf_session_inflated(const wf_session *s);
 /* Has one so far, and will with the frame under way, no more than that? */
 bool wf_session_packed_fits(const wf_session *s, uint64_t most);
 /* Takes payload of a compressed message. */

@@ -40,6 +40,11 @@ static bool has_begun(const wf_session *s)
     return s->deflate->inflater && (!(s->b0 & 15) || s->phase > 0 || s->more);
 }
 
+uint64_t wf_session_inflated(const wf_session *s)
+{
+    return has_begun(s) ? wf_inflate_count(s->deflate->inflater)->out : 0;
+}
+
 bool wf_session_packed_fits(const wf_session *s, uint64_t most)
 {
     wf_inflated had = { 0, 0 };
