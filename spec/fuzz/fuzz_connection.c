@@ -398,7 +398,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     } else {
         settle(&w);
         if (w.drains)
-            wf_hub_close(w.hub, 1001, "", 0);
+            wf_hub_close(w.hub, 1001, "", 0, SIZE_MAX);
         settle(&w);
         check(&w, true);
         hang_up(&w);
