@@ -490,6 +490,8 @@ for name, connect in pairs(transports) do
                function() ctx:kick(5) end, function() ctx:kick("t", "two words") end,
                function() ctx:push("room.1", print) end, function() ctx:publish("a b", 1) end,
                function() ctx:push("room.1", 1, { what = 1 }) end,
+               function() ctx:kick(nil, nil, ("x"):rep(124)) end,
+               function() ctx:kick(nil, nil, "\xff") end,
                function() ctx:push("a b", 1) end, function() ctx:update("room.1", print) end,
                function() ctx:push("room.1", 1, { event = "a\nb" }) end,
                function() ctx:publish("room.1", { print }) end,

@@ -81,6 +81,12 @@ local function check_code(code, level)
       level + 1)
 end
 
+-- RFC 6455 5.5: with its code the reason has to fit into a control frame.
+local function check_reason(message, level)
+   if not message or #message <= 123 and utf8.len(message) then return end
+   error("ctx:kick: without a topic the message has at most 123 bytes of UTF-8", level + 1)
+end
+
 --- ctx:kick([topic [, code [, message]]]): ends a subscription, or without topic the connection
 function context:kick(topic, code, message)
    local peer = peers[self]
@@ -91,6 +97,7 @@ function context:kick(topic, code, message)
    end
    if message ~= nil then options.argument(message, "string", "the message", "ctx:kick", 2) end
    if topic then return peer:kick(topic, code or "kicked", message) end
+   check_reason(message, 2)
    if peer.closed then return false end
    peer.transport:close(1008, message or "kicked")
    return true

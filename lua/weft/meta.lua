@@ -1564,7 +1564,7 @@ function context:push(topic, data, opts) end
 --- Ends this client's subscription to a topic, or without one its connection (1008).
 ---@param topic? string
 ---@param code? string a word for programs, default "kicked"
----@param message? string for people
+---@param message? string for people; of a connection at most 123 bytes of UTF-8, others raise
 ---@return boolean kicked whether there was one
 function context:kick(topic, code, message) end
 
