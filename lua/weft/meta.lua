@@ -288,7 +288,9 @@ function weft.json(value, status, headers) end
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
---- Options of `weft.app`; those of connections and handshakes are the defaults of its routes.
+--- Options of `weft.app`; those of connections and handshakes are the defaults of its WebSocket routes and of
+--- channels. Its `authorize` is not asked for other routes, which have their own; a hook of `app:before` is
+--- asked for all.
 ---@class weft.AppOptions: weft.ConnectionOptions, weft.HandshakeOptions, weft.HeadOptions, weft.HttpOptions
 ---@field max_topics_per_connection? integer default 100, 0 to 1073741824: names and patterns that one connection is subscribed to
 ---@field max_topic_name? integer bytes, default 255, 1 to 255: a topic's name
