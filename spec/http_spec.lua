@@ -163,6 +163,10 @@ describe("a handler", function()
          peer:ask("GET", "/rooms/a%20b/x/y?q=1&r=%32", { ["X-A"] = "1" })
          assert.same({ "GET", "/rooms/a%20b/x/y", "q=1&r=%32", "1", "a b", "x/y", "127.0.0.1",
             "1", "1.1" }, seen)
+         for _, form in ipairs { "http://x", "HTTP://x:1", "hTTpS://x" } do -- RFC 9112 3.2.2
+            peer:ask("GET", form .. "/rooms/1/2?q")
+            assert.same({ "/rooms/1/2", "q" }, { seen[2], seen[3] }) -- what a hook looks at
+         end
       end)
    end)
 

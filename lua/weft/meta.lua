@@ -1221,7 +1221,7 @@ function ws:publish(topic, message, kind, opts) end
 ---@class weft.request
 ---@field method string "GET"
 ---@field target string as it was sent
----@field path string without the query, percent-encoded as it was sent
+---@field path string without the query, and what may stand before it (`http://host`), percent-encoded as it was sent
 ---@field query string? what follows "?", percent-encoded
 ---@field version "1.1"|"1.0"
 ---@field headers table<string, string> lower-case names; the values of repeated ones are joined by ", "

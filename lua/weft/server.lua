@@ -264,12 +264,11 @@ local function answer_for_all(app, stream, request)
    return response.send(stream, response.plan(request, keep, 204)) and framing.drain(request)
 end
 
--- RFC 9112 3.2: origin-form; absolute-form, as proxies get it; "*" for OPTIONS.
+-- RFC 9112 3.2: origin-form; absolute-form, as proxies get it, of which that is left; "*" for
+-- OPTIONS.
 local function path_of(request)
    local path = request.path
    if path:byte() == 47 or (path == "*" and request.method == "OPTIONS") then return path end
-   local authority, rest = path:match("^[hH][tT][tT][pP][sS]?://([^/]+)(.*)$")
-   return authority and (rest == "" and "/" or rest)
 end
 
 -- RFC 9112 3.2: one Host, and no request of HTTP/1.1 without it: a name or an address (RFC 3986

@@ -88,15 +88,15 @@ void wf_request_agree(wf_request *r, const char *protocol, size_t n)
     }
 }
 
-/* The target is split at its '?'; absolute form (RFC 9112 3.2.2) loses its
- * scheme and authority. */
+/* The target is split at its '?'; absolute form (RFC 9112 3.2.2) loses its scheme, which
+ * may have capitals (RFC 3986 3.1), and its authority. */
 static void split_target(const wf_request *r, wf_span *path, wf_span *query)
 {
     const char *p = wf_request_bytes(r);
     wf_span t = r->target;
-    size_t scheme = t.len > 7 && strncmp(p + t.at, "http://", 7) == 0    ? 7
-                    : t.len > 8 && strncmp(p + t.at, "https://", 8) == 0 ? 8
-                                                                         : 0;
+    size_t scheme = t.len > 7 && strncasecmp(p + t.at, "http://", 7) == 0    ? 7
+                    : t.len > 8 && strncasecmp(p + t.at, "https://", 8) == 0 ? 8
+                                                                             : 0;
     if (scheme > 0) {
         size_t skip = scheme;
         while (skip < t.len && p[t.at + skip] != '/' && p[t.at + skip] != '?')
