@@ -614,6 +614,8 @@ describe("subscribing with since", function()
             assert.equal(offset >= 2, at.recovered)
             assert.equal(at.recovered and 5 - offset or 0, #taken(ws, client))
          end
+         app:topic("many.>", { history = true })
+         assert.is_true((join()):subscribe "many.>")
       end)
    end)
 
@@ -634,6 +636,9 @@ describe("subscribing with since", function()
          sub = server.keep(app:subscribe("t", { since = { epoch = epoch, offset = 9 } }))
          assert.is_false(sub.recovered)
          assert.equal("timeout", select(3, sub:receive(0)))
+         app:topic("many.>", { history = true }) -- a pattern has no place: each topic has its own
+         sub = server.keep(app:subscribe "many.>")
+         assert.same({}, { sub.epoch, sub.offset })
       end)
    end)
 

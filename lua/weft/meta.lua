@@ -1579,7 +1579,7 @@ function context:update(topic, data) end
 --- A task's place on a topic, of `app:subscribe`. Can be a `<close>` variable.
 ---@class weft.subscription
 ---@field topic string
----@field epoch? string of the topic's history, at the time of subscribing
+---@field epoch? string of the topic's history, at the time of subscribing; a pattern has none
 ---@field offset? integer the last message's then
 ---@field recovered? boolean with `since`: whether all that was missed is there
 ---@field dropped integer how many messages it did not get

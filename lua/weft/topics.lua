@@ -337,10 +337,12 @@ function topics.detach(ws, topic)
    return core.topic_unsubscribe(ws, topic)
 end
 
---- How far a topic's history is: epoch, offset, or nil without one.
+--- How far a topic's history is: epoch, offset, or nil without one, as of a pattern: each of its
+-- topics has its own.
 function topics.position(app, topic)
    local rules = topics.options_of(app, topic)
-   if rules and rules.history then return app.histories:position(topic) end
+   if not rules or not rules.history or core.topic_kind(topic) == "pattern" then return nil end
+   return app.histories:position(topic)
 end
 
 --- The entries after since, when they are all there.
