@@ -275,7 +275,8 @@ static bool take_header(wf_session *s, uint8_t **p, size_t *n)
     if (had == 0)
         memcpy(s->header, h, WF_MIN(avail, sizeof s->header));
     s->header_len = (uint8_t)avail;
-    *p += *n;
+    if (*n > 0) /* else there may be no input at all */
+        *p += *n;
     *n = 0;
     return false;
 }
