@@ -749,6 +749,27 @@ describe("app:subscribe", function()
       end)
    end)
 
+   it("brings a task that has taken all a message of any size, by every policy", function()
+      run(function()
+         local app = server.app()
+         local big = ("x"):rep(1 << 20)
+         for _, policy in ipairs { "disconnect", "drop_oldest", "drop_newest", "latest" } do
+            local sub = server.keep(app:subscribe("t", { policy = policy, max_pending = 1000 }))
+            local waiting = weft.spawn(sub.receive, sub, SOON)
+            weft.sleep(0)
+            assert.equal(1, (app:publish("t", big)))
+            assert.equal(big, (waiting:join()))
+            app:publish("t", big .. "1")
+            assert.equal(0, sub.dropped)
+            app:publish("t", big .. "2") -- it takes nothing: one of them is dropped
+            assert.equal(1, sub.dropped)
+            local newest = policy == "drop_oldest" or policy == "latest"
+            assert.equal(big .. (newest and "2" or "1"), (sub:receive(SOON)))
+            sub:close()
+         end
+      end)
+   end)
+
    it("has the policies of topics for a task that is slow", function()
       run(function()
          local app = server.app()

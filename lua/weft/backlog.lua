@@ -56,6 +56,7 @@ function backlog:append(item)
 end
 
 local function is_over(self, more, bounds)
+   if bounds.alone and self.count == 0 then return false end
    return self.count + 1 > bounds.messages or self.bytes + more > bounds.bytes
 end
 
@@ -71,7 +72,8 @@ local function make_room(self, more, bounds)
 end
 
 --- An item that is new, with bounds = { policy =, bytes =, messages = }: whether it waits now,
--- or nil where it may not and the subscriber is to be ended for it.
+-- or nil where it may not and the subscriber is to be ended for it. bounds.alone: where nothing
+-- waits an item of any size may, for who has taken all is not slow.
 function backlog:put(item, bounds)
    local more, older = #item.message, item.key and self.newest[item.key]
    if older then drop(self, older) end

@@ -1790,7 +1790,8 @@ function app:presence(topic) end
 function app:history(topic, opts) end
 
 --- A subscription of this process, for a task: no hook is asked. What is published waits in a
---- queue with the policy and the marks of the topic it was published on; "disconnect" closes it.
+--- queue with the policy and the marks of the topic it was published on; "disconnect" closes it. Where
+--- nothing waits a message of any size may.
 ---@param topic string a name or a pattern
 ---@param opts? weft.ListeningOptions
 ---@return weft.subscription

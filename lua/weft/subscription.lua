@@ -33,7 +33,7 @@ local function marks(opts, rules)
       messages = messages or math.maxinteger
    end
    return { policy = policy, bytes = bytes or backlog.BYTES,
-      messages = messages or backlog.MESSAGES }
+      messages = messages or backlog.MESSAGES, alone = not opts.patience }
 end
 
 -- rules: those of the published name, or false; the table is shared by all its publications.
