@@ -30,7 +30,12 @@ function slow.drain(take, last)
    local list, notices = {}, {}
    repeat
       local text, is_notice = take()
-      if is_notice then notices[#list + 1] = text else list[#list + 1] = slow.number(text) end
+      if is_notice then
+         assert(not notices[#list + 1], "two notices in one place")
+         notices[#list + 1] = text
+      else
+         list[#list + 1] = slow.number(text)
+      end
    until list[#list] == last
    return list, notices
 end
@@ -46,6 +51,25 @@ function slow.gap_of(list, first)
       end
    end
    return gap
+end
+
+-- Some keys come often, one rarely.
+local function key_of(i) return { key = "k" .. (i % 7 == 0 and 7 or i % 3) } end
+
+--- Has a subscriber with notice miss some, lets it catch up, and checks that every gap is
+-- announced, where it is and with its size. take(): as of drain.
+function slow.check_gaps(app, policy, take)
+   local last, seen = slow.fill(app, 0, "t.1", key_of), 0
+   local ends = { policy == "drop_newest" and last - app:stats().dropped or last, last + 1 }
+   for _, stop in ipairs(ends) do
+      if stop > last then app:publish("t.1", slow.message(stop)) end
+      local list, notices = slow.drain(take, stop)
+      for i, n in ipairs(list) do
+         local missed = notices[i] and tonumber(notices[i]:match '"count":(%d+)') or 0
+         assert(n == seen + missed + 1, ("%d follows %d and %d missed"):format(n, seen, missed))
+         seen = n
+      end
+   end
 end
 
 return slow

@@ -54,12 +54,14 @@ end
 local pad, message, number = slow_ones.pad, slow_ones.message, slow_ones.number
 local fill, gap_of = slow_ones.fill, slow_ones.gap_of
 
-local function drain(c, last)
-   return slow_ones.drain(function()
+local function taker(c)
+   return function()
       local text = assert(c:read()).payload
       return text, text:find "^{" ~= nil
-   end, last)
+   end
 end
+
+local function drain(c, last) return slow_ones.drain(taker(c), last) end
 
 describe("a slow subscriber", function()
    it("under drop_oldest gets what was first, and the newest", function()
@@ -183,6 +185,18 @@ describe("a slow subscriber", function()
          end
       end, 60)
    end)
+
+   for _, policy in ipairs { "drop_oldest", "drop_newest", "latest" } do
+      it("under " .. policy .. " is told of each gap in its place", function()
+         run(function()
+            local app, path = serve()
+            app:topic("t.*", { policy = policy, max_pending_messages = 4, max_pending = MIB,
+               notice = true })
+            local c = slow(path)
+            slow_ones.check_gaps(app, policy, taker(c))
+         end, 60)
+      end)
+   end
 
    it("drops a message that is bigger than its mark, and nothing else", function()
       run(function()

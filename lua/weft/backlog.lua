@@ -9,7 +9,8 @@ backlog.__index = backlog
 
 --- counts: fields dropped, delivered, pending and pending_bytes, which it keeps up: a message is
 -- delivered when it is put in, unless it is dropped later. on_drop(item), when set, is called
--- for what is dropped after it was put in.
+-- for what is dropped after it was put in. An item's field missed, when set, is how many were
+-- dropped between it and the one before; missed of the backlog itself are behind all.
 function backlog.new(counts, on_drop)
    return setmetatable({ items = list.new(), newest = {}, count = 0, bytes = 0, dropped = 0,
       missed = 0, counts = counts, on_drop = on_drop }, backlog)
@@ -35,21 +36,22 @@ function backlog:shift()
    return item
 end
 
---- One that it does not get.
-function backlog:lose()
-   self.dropped, self.missed = self.dropped + 1, self.missed + 1
+-- One that it does not get, and what was missed before that; `behind` comes after it.
+local function lose(self, behind, before)
+   self.dropped, behind.missed = self.dropped + 1, (behind.missed or 0) + (before or 0) + 1
    self.counts.dropped = self.counts.dropped + 1
 end
 
 local function drop(self, item)
+   lose(self, item.next ~= self.items and item.next or self, item.missed)
    self:remove(item)
-   self:lose()
    self.counts.delivered = self.counts.delivered - 1
    if self.on_drop then self.on_drop(item) end
 end
 
 --- At the end, whatever there is. item = { message =, key = }
 function backlog:append(item)
+   if self.missed > 0 then item.missed, self.missed = self.missed, 0 end
    list.push(self.items, item)
    if item.key then self.newest[item.key] = item end
    tally(self, 1, #item.message)
@@ -78,17 +80,17 @@ function backlog:put(item, bounds)
    local more, older = #item.message, item.key and self.newest[item.key]
    if older then drop(self, older) end
    if bounds.policy == "disconnect" and is_over(self, more, bounds) then
-      self:lose()
+      lose(self, self)
       return nil
    elseif bounds.policy == "disconnect" or make_room(self, more, bounds) then
       self:append(item)
       return true
    end
-   self:lose()
+   lose(self, self)
    return false
 end
 
---- How many were dropped since it was asked last.
+--- How many were dropped behind all that waits, or was taken.
 function backlog:take_missed()
    local n = self.missed
    self.missed = 0

@@ -359,7 +359,7 @@ function weft.json(value, status, headers) end
 ---@field policy? "disconnect"|"drop_oldest"|"drop_newest"|"latest" default disconnect: what happens when a subscriber takes messages more slowly than they come. It is closed with 1013; or what has waited longest is dropped; or what comes; or only the newest message of each `key` waits
 ---@field max_pending? integer bytes, default 65536, 1 to 1073741824: what may wait for one subscriber, once its output is over `high_mark`. With policy "disconnect": by default what fits below `hard_mark`
 ---@field max_pending_messages? integer default 1024, 1 to 1048576: the same as a number of messages
----@field notice? boolean default false: a subscriber that missed messages is told before the next one: `{"type":"missed","topic":"...","count":n}`
+---@field notice? boolean default false: a subscriber that missed messages is told of each gap in its place, before the next message: `{"type":"missed","topic":"...","count":n}`
 ---@field history? boolean|weft.HistoryOptions default false: keep messages for who comes back
 ---@field presence? boolean|weft.PresenceOptions default false: keep who is there
 ---@field max_subscribers? integer 0 to 1073741824: of each topic that matches; no limit by default

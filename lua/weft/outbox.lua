@@ -48,7 +48,9 @@ function outbox:next()
    local text = entry.text
    self.under_way = text and #text or 0
    if not text then
-      local notice = entry.place:notice()
+      local missed = entry.item.missed
+      entry.item.missed = nil
+      local notice = missed and entry.place:notice(missed)
       if notice then return notice end
       text = entry.item.message
       entry.place.backlog:remove(entry.item)
@@ -63,15 +65,14 @@ function outbox:place(topic, counts)
    return setmetatable({ outbox = self, topic = topic, backlog = waiting }, place)
 end
 
---- What has to be told before the next message, or nil.
-function place:notice()
-   local missed = self.backlog:take_missed()
+--- What has to be told before the next message where some were missed, or nil.
+function place:notice(missed)
    return missed > 0 and self.tells and weft1.missed_notice(self.topic, missed) or nil
 end
 
 -- As long as the client takes what comes it is not slow, whatever one turn brings.
 local function add_in_time(self, text)
-   local notice = self:notice()
+   local notice = self:notice(self.backlog:take_missed())
    if notice then append(self.outbox, notice) end
    append(self.outbox, text)
    return true

@@ -93,11 +93,10 @@ local function wait(self, timeout)
 end
 
 -- All who get the message share the info, but for what they missed.
-local function told(self, info)
-   local missed = self.backlog:take_missed()
-   if missed == 0 then return info end
-   local own = { missed = missed }
-   for name, value in pairs(info) do own[name] = value end
+local function told(item)
+   if not item.missed then return item.info end
+   local own = { missed = item.missed }
+   for name, value in pairs(item.info) do own[name] = value end
    return own
 end
 
@@ -114,7 +113,7 @@ function subscription:receive(timeout)
    end
    local item = self.backlog:shift()
    if not item then return closed(self) end
-   return item.message, told(self, item.info)
+   return item.message, told(item)
 end
 
 local receive = subscription.receive

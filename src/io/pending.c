@@ -69,11 +69,20 @@ static void forget_newest(wf_hub *hub, const wf_waiting *w)
 
 /* -- queues ------------------------------------------------------------------------ */
 
-/* Out of its queue; the frame's reference is the caller's then. */
+/* What was missed so far behind one that waits, or before the first: NULL. */
+static uint32_t *missed_behind(wf_pending *p, wf_waiting *w)
+{
+    wf_waiting *next = w ? w->next : p->first;
+    return next ? &next->missed : &p->missed;
+}
+
+/* Out of its queue; the frame's reference is the caller's then. What was missed before it
+ * and not told is missed before the next. */
 static wf_blob *take_out(wf_hub *hub, wf_waiting *w)
 {
     wf_pending *p = w->pending;
     wf_blob *frame = w->frame;
+    *missed_behind(p, w) += w->missed;
     *(w->prev ? &w->prev->next : &p->first) = w->next;
     *(w->next ? &w->next->prev : &p->last) = w->prev;
     p->messages--;
@@ -98,7 +107,9 @@ static bool put_in(wf_hub *hub, wf_pending *p, wf_blob *frame, bool compressed,
                        .frame = frame,
                        .key = key,
                        .order = ++hub->order,
+                       .missed = p->missed,
                        .compressed = compressed };
+    p->missed = 0;
     *(p->last ? &p->last->next : &p->first) = w;
     p->last = w;
     frame->refs++;
@@ -154,12 +165,11 @@ static void count_drop(wf_subscription *sub)
     sub->dropped++;
     sub->topic->dropped++;
     sub->ws->hub->dropped++;
-    if (sub->pending)
-        sub->pending->missed++;
 }
 
 static void drop(wf_subscription *sub, wf_waiting *w)
 {
+    ++*missed_behind(sub->pending, w);
     wf_blob_unref(take_out(sub->ws->hub, w));
     count_drop(sub);
 }
@@ -218,6 +228,7 @@ static bool keep(wf_subscription *sub, const wf_policy *policy, wf_blob *frame,
     }
     if (make_room(sub, policy, frame->used) && put_in(hub, p, frame, compressed, key))
         return true;
+    p->missed++;
     count_drop(sub);
     return false;
 }
@@ -249,13 +260,14 @@ static wf_blob *notice_frame(const wf_topic *t, uint32_t missed)
     return wf_hub_frame(WF_OP_TEXT, text, n + (size_t)tail);
 }
 
-/* Without memory for it the notice is left out, and comes with the next one. */
-static void give_notice(wf_pending *p)
+/* Of what was missed before the first one that waits, or behind all. Without memory for
+ * it the notice is left out, and comes with the next one. */
+static void give_notice(wf_pending *p, uint32_t *missed)
 {
     const wf_subscription *sub = p->subscription;
-    wf_blob *frame = p->notice ? notice_frame(sub->topic, p->missed) : NULL;
+    wf_blob *frame = p->notice ? notice_frame(sub->topic, *missed) : NULL;
     if (!p->notice || frame)
-        p->missed = 0;
+        *missed = 0;
     if (frame)
         wf_ws_share(sub->ws, frame, false);
     wf_blob_unref(frame);
@@ -270,23 +282,25 @@ static wf_pending *longest_waiting(const wf_ws *ws)
     return best;
 }
 
-/* One message. The connection may fail, and all of this go. */
+/* One message, or the end. The connection may fail, and all of this go. */
 static void feed_one(wf_ws *ws, wf_pending *p)
 {
     wf_hub *hub = ws->hub;
-    if (p->missed > 0) {
-        give_notice(p);
-        if (!ws->hub)
-            return;
+    uint32_t *missed = missed_behind(p, NULL);
+    if (*missed > 0)
+        give_notice(p, missed);
+    if (!ws->hub)
+        return;
+    if (!p->first) {
+        drop_pending(p);
+        return;
     }
-    if (p->first) {
-        bool compressed = p->first->compressed;
-        wf_blob *frame = take_out(hub, p->first);
-        if (wf_ws_share(ws, frame, compressed))
-            hub->delivered++;
-        wf_blob_unref(frame);
-    }
-    if (ws->hub && !p->first)
+    bool compressed = p->first->compressed;
+    wf_blob *frame = take_out(hub, p->first);
+    if (wf_ws_share(ws, frame, compressed))
+        hub->delivered++;
+    wf_blob_unref(frame);
+    if (ws->hub && !p->first && p->missed == 0)
         drop_pending(p);
 }
 

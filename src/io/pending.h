@@ -19,6 +19,7 @@ typedef struct wf_waiting {
     wf_blob *frame;
     uint64_t key; /* of a message of WF_LATEST, with its topic; 0: none */
     uint64_t order;
+    uint32_t missed; /* between it and the one before */
     bool compressed;
 } wf_waiting;
 
@@ -28,7 +29,7 @@ typedef struct wf_pending {
     wf_subscription *subscription;
     wf_waiting *first, *last;
     size_t bytes, messages;
-    uint32_t missed; /* since the last notice */
+    uint32_t missed; /* behind the last one */
     bool notice;
 } wf_pending;
 
