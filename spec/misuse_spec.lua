@@ -2,6 +2,7 @@
 -- called, and leaves everything as it was. Options' own rows are in the specs of their modules.
 
 local weft = require "weft"
+local pair = require "spec.scripts.pair"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
 
@@ -220,6 +221,42 @@ describe("misuse", function()
          all_told { { function() weft.reconnect("ws://x/", { stop_on = bad }) end,
             'weft.reconnect: option "stop_on" must', "" } }
       end
+   end)
+end)
+
+describe("without lua-cjson", function()
+   it("what needs it says so when it is made, and all else works", function()
+      local output, status = pair.child [[
+         package.preload.cjson = function() error "there is none" end
+         local weft = require "weft"
+         local app = weft.app {}
+         for _, make in ipairs {
+            function() app:channel("c", {}) end, function() weft.channel_client "ws://x/" end,
+            function() weft.session { keys = { ("k"):rep(32) } } end,
+            function() app:publish("t", {}) end } do print(select(2, pcall(make))) end
+         app:topic("t", { history = true })
+         app:events("/t", "t")
+         app:publisher("/publish", { token = ("t"):rep(16) })
+         for _, message in ipairs { "text", 5, true } do app:publish("t", message) end
+         weft.run(function()
+            local _, port = assert(app:listen "127.0.0.1:0")
+            local url = "http://127.0.0.1:" .. port
+            print(weft.http.post(url .. "/publish?topic=t&event=e", "more",
+               { headers = { authorization = "Bearer " .. ("t"):rep(16) } }).status)
+            local epoch = select(2, app:history "t")
+            print((weft.http.get(url .. "/t?poll&since=" .. epoch .. ":0").body
+               :gsub('"epoch":"[^"]*",', "")))
+            for _, entry in ipairs((app:history "t")) do io.write(tostring(entry.message), " ") end
+            app:close()
+         end)
+      ]]
+      local missing = ": weft: JSON needs lua%-cjson %(Debian's lua%-cjson, LuaRocks' lua%-cjson%)\n"
+      assert.truthy(output:find("^[^\n]*:5: app:channel" .. missing .. "[^\n]*:5: weft.channel_client"
+         .. missing .. "[^\n]*:6: weft.session" .. missing .. "[^\n]*:7: app:publish" .. missing
+         .. '200\n{"topic":"t","offset":4,"recovered":true,"messages":%[{"offset":1,"data":"text"},'
+         .. '{"offset":2,"data":5},{"offset":3,"data":true},{"offset":4,"event":"e","data":"more"}%]}\n'
+         .. "text 5 true more $"), output)
+      assert.equal(0, status)
    end)
 end)
 

@@ -357,6 +357,7 @@ end
 function module.new(text, opts)
    local where = "weft.channel_client"
    options.argument(text, "string", "the URL", where, 2)
+   json.need(where, 2)
    local self = setmetatable({ rooms = {}, pending = {}, outbox = list.new(),
       joins = list.new(), queued = 0, ids = 0, serial = 0, connected = false }, client)
    local next_connection, state, _, closing = reconnect.start(text, opts, limits.channel_client,

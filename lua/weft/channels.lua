@@ -255,6 +255,7 @@ end
 --- app:channel(pattern, { join=, leave=, receive=, call=, user=, ... })
 local function add_channel(app, pattern, channel)
    topics.check_script(app, pattern, "app:channel", 2, true)
+   json.need("app:channel", 2)
    channel = check_channel(channel, 2)
    if next(app.listeners) and not app.desk.path then check_routes(app, USUAL, 2) end
    topics.set(app, pattern, rules_for(app, pattern, channel), "app:channel", 2)
@@ -271,9 +272,15 @@ local function who(app, topic)
    return app.desk.presence:list(topic)
 end
 
+-- What was published and is no string; lua-cjson is needed for tables alone.
+local function value_of(text)
+   if text == "true" or text == "false" then return text == "true" end
+   return tonumber(text) or json.decode(text)
+end
+
 local function shown(entry)
    local message, kind = entry.text, entry.kind
-   if kind == "json" then message = json.decode(message) end
+   if kind == "json" then message = value_of(message) end
    return { offset = entry.offset, message = message, kind = kind, event = entry.event,
       age = core.now() - entry.time }
 end

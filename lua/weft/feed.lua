@@ -2,11 +2,11 @@
 -- as answers to a long poll. An id, and what a poll goes on from, is "epoch:offset".
 
 local core = require "weft.core"
-local json = require "weft.json"
 local response = require "weft.response"
 local topics = require "weft.topics"
 local weft1 = require "weft.weft1"
 local watch = require "weft.watch"
+local wire = require "weft.wire"
 
 local feed = {}
 
@@ -137,13 +137,13 @@ end
 local function entry_of(message, info)
    local parts = {}
    if info.offset then parts[1] = ('"offset":%d'):format(info.offset) end
-   if info.event then parts[#parts + 1] = '"event":' .. json.encode(info.event) end
+   if info.event then parts[#parts + 1] = '"event":' .. wire.quote(info.event) end
    if info.kind == "json" then
       parts[#parts + 1] = '"data":' .. message
    elseif info.kind == "binary" then
       parts[#parts + 1] = '"encoding":"base64","data":"' .. core.base64(message) .. '"'
    else
-      parts[#parts + 1] = '"data":' .. json.encode(message)
+      parts[#parts + 1] = '"data":' .. wire.quote(message)
    end
    return "{" .. table.concat(parts, ",") .. "}"
 end
@@ -167,9 +167,9 @@ local function gather(app, sub, timeout)
 end
 
 local function poll_text(topic, sub, since, list, offset, missed)
-   local parts = { '"topic":' .. json.encode(topic) }
+   local parts = { '"topic":' .. wire.quote(topic) }
    if sub.epoch then
-      parts[#parts + 1] = ('"epoch":%s,"offset":%d'):format(json.encode(sub.epoch), offset)
+      parts[#parts + 1] = ('"epoch":%s,"offset":%d'):format(wire.quote(sub.epoch), offset)
    end
    if since then parts[#parts + 1] = '"recovered":' .. tostring(sub.recovered == true) end
    if missed > 0 then parts[#parts + 1] = ('"missed":%d'):format(missed) end

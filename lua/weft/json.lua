@@ -21,6 +21,13 @@ local function load_library()
    return library
 end
 
+--- Raises for a function called `where` that will need it, at `level` as of error(): when a server
+-- is made, not when its first client comes.
+function json.need(where, level)
+   local ok, why = pcall(load_library)
+   if not ok then error(("%s: %s"):format(where, why), level + 1) end
+end
+
 --- What stands for null.
 function json.null()
    return (library or load_library()).null

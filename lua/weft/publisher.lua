@@ -2,7 +2,6 @@
 -- with curl.
 
 local core = require "weft.core"
-local json = require "weft.json"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local topics = require "weft.topics"
@@ -72,7 +71,7 @@ local function read(request)
 end
 
 local function check_text(value, name, most)
-   if value == nil or value == json.null() then return true end
+   if value == nil or type(value) == "userdata" then return true end -- JSON's null
    if type(value) ~= "string" or value == "" or #value > most or value:find "%c"
       or not utf8.len(value) then
       return nil, ("%s must be a string of 1 to %d bytes without control characters"):format(
@@ -109,7 +108,7 @@ local function publish(app, request)
       event = text_or_nil(publication.event), key = text_or_nil(publication.key) })
    if not n then return bad(epoch) end
    local body = epoch and ('{"reached":%d,"epoch":%s,"offset":%d}\n'):format(n,
-      json.encode(epoch), offset) or ('{"reached":%d}\n'):format(n)
+      wire.quote(epoch), offset) or ('{"reached":%d}\n'):format(n)
    return 200, { ["content-type"] = "application/json" }, body
 end
 

@@ -31,6 +31,7 @@ end
 local function new(opts)
    opts = options.check(opts, limits.session, "weft.session", 2)
    if not opts.keys then error("weft.session: the option keys is needed", 2) end
+   json.need("weft.session", 2)
    local attributes = { path = opts.path, domain = opts.domain, secure = opts.secure,
       http_only = opts.http_only, same_site = opts.same_site }
    cookies.format(opts.name, "", attributes, 3, "weft.session") -- raises where it cannot be
