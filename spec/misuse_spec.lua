@@ -250,8 +250,10 @@ describe("without lua-cjson", function()
             app:close()
          end)
       ]]
-      local missing = ": weft: JSON needs lua%-cjson %(Debian's lua%-cjson, LuaRocks' lua%-cjson%)\n"
-      local wanted = "^[^\n]*:5: app:channel" .. missing .. "[^\n]*:5: weft.channel_client" .. missing
+      local missing = ": weft: JSON needs lua%-cjson %(Debian's lua%-cjson, "
+         .. "LuaRocks' lua%-cjson%)\n"
+      local wanted = "^[^\n]*:5: app:channel" .. missing
+         .. "[^\n]*:5: weft.channel_client" .. missing
          .. "[^\n]*:6: weft.session" .. missing .. "[^\n]*:7: app:publish" .. missing
          .. '200\n{"topic":"t","offset":4,"recovered":true,"messages":%['
          .. '{"offset":1,"data":"text"},{"offset":2,"data":5},{"offset":3,"data":true},'
