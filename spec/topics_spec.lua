@@ -770,6 +770,21 @@ describe("app:subscribe", function()
       end)
    end)
 
+   it("keeps a burst for a task as for a connection: as much as hard_mark", function()
+      run(function()
+         local app = server.app { hard_mark = 1 << 17 }
+         local row = ("r"):rep(1000)
+         for size, most in pairs { [1] = 2048, [1000] = 131 } do
+            local sub = server.keep(app:subscribe "t")
+            for _ = 1, most do assert.equal(1, (app:publish("t", row:sub(1, size)))) end
+            assert.equal(0, (app:publish("t", row:sub(1, size))))
+            for _ = 1, most do assert.equal(size, #sub:receive(0)) end
+            assert.same({ "too slow: more than hard_mark waits", "closed" },
+               { select(2, sub:receive(0)) })
+         end
+      end)
+   end)
+
    it("has the policies of topics for a task that is slow", function()
       run(function()
          local app = server.app()

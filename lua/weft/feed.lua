@@ -67,7 +67,7 @@ end
 -- Who is not slow may be sent as much in one turn as a WebSocket.
 local function subscribe(app, topic, since)
    return topics.subscribe(app, topic, { since = not is_pattern(topic) and since or nil,
-      patience = app.limits.hard_mark })
+      patient = true })
 end
 
 -- While it waits for a message the client has taken all before it.

@@ -1790,8 +1790,9 @@ function app:presence(topic) end
 function app:history(topic, opts) end
 
 --- A subscription of this process, for a task: no hook is asked. What is published waits in a
---- queue with the policy and the marks of the topic it was published on; "disconnect" closes it. Where
---- nothing waits a message of any size may.
+--- queue with the policy and the marks of the topic it was published on; "disconnect" closes it, without
+--- marks when more than `hard_mark` waits, or more messages than that has 64 bytes. Where nothing waits a
+--- message of any size may.
 ---@param topic string a name or a pattern
 ---@param opts? weft.ListeningOptions
 ---@return weft.subscription

@@ -9,12 +9,15 @@ local subscription = {}
 subscription.__index = subscription
 subscription.__name = "weft.subscription"
 
---- opts: policy, max_pending, max_pending_messages, each before that of the topic; patience: the
--- bytes that stand for the marks where the policy is "disconnect" and there are none. counts: as
--- of backlog.new.
-local function new(topic, opts, counts)
+-- What a message counts at least, where only bytes bound how many a task is kept.
+local LEAST = 64
+
+--- opts: policy, max_pending, max_pending_messages, each before that of the topic; patient: of one
+-- that is not a task's, and is read as fast as its client is. counts: as of backlog.new. most:
+-- the bytes that stand for the marks where the policy is "disconnect" and there are none.
+local function new(topic, opts, counts, most)
    return setmetatable({ topic = topic, opts = opts, backlog = backlog.new(counts), dropped = 0,
-      bounds = {} }, subscription)
+      bounds = {}, most = most }, subscription)
 end
 
 local function wake(self)
@@ -24,28 +27,31 @@ local function wake(self)
    core.unpark(token)
 end
 
-local function marks(opts, rules)
+local function marks(self, rules)
+   local opts = self.opts
    local policy = opts.policy or rules.policy or "disconnect"
    local bytes = opts.max_pending or rules.max_pending
    local messages = opts.max_pending_messages or rules.max_pending_messages
-   if opts.patience and policy == "disconnect" then
-      bytes = bytes or messages and math.maxinteger or opts.patience
-      messages = messages or math.maxinteger
+   local none = not bytes and not messages
+   if policy == "disconnect" then -- as of connections, see topics.lua
+      bytes = bytes or none and self.most or math.maxinteger
+      messages = messages or none and not opts.patient and self.most // LEAST or math.maxinteger
    end
    return { policy = policy, bytes = bytes or backlog.BYTES,
-      messages = messages or backlog.MESSAGES, alone = not opts.patience }
+      messages = messages or backlog.MESSAGES, alone = not opts.patient,
+      why = none and "too slow: more than hard_mark waits"
+         or "too slow: max_pending or max_pending_messages" }
 end
 
 -- rules: those of the published name, or false; the table is shared by all its publications.
 local function bounds_of(self, rules)
-   if self.rules ~= rules then self.rules, self.bounds = rules, marks(self.opts, rules or {}) end
+   if self.rules ~= rules then self.rules, self.bounds = rules, marks(self, rules or {}) end
    return self.bounds
 end
 
 -- Who takes what comes is not slow, whatever one turn brings.
 local function is_in_time(self, message)
-   local most = self.reading and self.opts.patience
-   return most and (self.backlog.count == 0 or self.backlog.bytes + #message <= most)
+   return self.reading and (self.backlog.count == 0 or self.backlog.bytes + #message <= self.most)
 end
 
 --- What a listener is called with: false when it does not get the message.
@@ -57,7 +63,7 @@ local function take(self, message, info, rules)
    if is_in_time(self, message) then waiting:append(item) else taken = waiting:put(item, bounds) end
    self.dropped = waiting.dropped
    if taken == nil then
-      self.why = "too slow: max_pending or max_pending_messages"
+      self.why = bounds.why
       self:close()
    end
    wake(self)

@@ -388,7 +388,7 @@ end
 
 --- A subscription of this process; opts as subscription.new has them, and since.
 function topics.subscribe(app, topic, opts)
-   local sub = subscription.new(topic, opts, app.board)
+   local sub = subscription.new(topic, opts, app.board, app.limits.hard_mark)
    recall(app, sub, topic, opts.since)
    sub.source = topics.listen(app, topic, function(message, info, rules)
       return subscription.take(sub, message, info, rules)
