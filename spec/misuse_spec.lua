@@ -48,6 +48,8 @@ describe("a forgotten colon", function()
          local app = server.app()
          local channel = weft.channel(1)
          dotted(app, "app", "get websocket listen publish topic subscribe stats close channel")
+         local mine = setmetatable({}, { __index = app }) -- a script's own class, built on it
+         assert.equal(0, (mine:publish("t", "x")))
          dotted(app:subscribe "t", "subscription", "receive each close")
          dotted(weft.session { keys = { ("k"):rep(32) } }, "session", "read save clear")
          dotted(channel, "channel", "each close")

@@ -1,8 +1,6 @@
 -- methods: holds methods that are written in Lua to their class, so that a forgotten colon is
 -- told where it was forgotten. Those that are written in C look for themselves.
 
-local options = require "weft.options"
-
 local methods = {}
 
 --- Raises for a method ("channel:send") that was called on something else. level as for error().
@@ -12,10 +10,18 @@ function methods.misuse(self, name, class, level)
       type(meta) == "table" and meta.__name or type(self)), level + 1)
 end
 
+-- An object of the class, or a table that a script has built on one (`__index`).
+local function fits(self, class)
+   local meta = getmetatable(self)
+   if type(meta) ~= "table" then return false end
+   return meta.__name == class
+      or meta.__name == nil and meta.__index ~= nil and type(self) == "table"
+end
+
 -- The method is called last, so levels of its errors count as if it were called by the script.
 local function held(method, class, name)
    return function(self, ...)
-      if not options.is(self, class) then methods.misuse(self, name, class, 2) end
+      if not fits(self, class) then methods.misuse(self, name, class, 2) end
       return method(self, ...)
    end
 end
