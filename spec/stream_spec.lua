@@ -1,6 +1,7 @@
 -- What streams do: receive, send, shutdown and close, in LuaSocket's shapes.
 
 local weft = require "weft"
+local process = require "spec.process"
 local server = require "spec.helper_server"
 local pair = require "spec.scripts.pair"
 
@@ -505,5 +506,35 @@ describe("stream:close", function()
          end
          assert.equal("closed", select(2, far:receive(1)))
       end)
+   end)
+end)
+
+describe("standard input", function()
+   -- What a script prints whose input is as the shell's words say.
+   local function output_of(input, code)
+      local child = process.start({ "sh", "-c", input, os.getenv "LUA" or "lua5.4", "-e",
+         'local weft = require "weft" local stdin, why, code = weft.stdin() ' .. code },
+         { limit = 20 })
+      local output, status = child:finish()
+      assert.equal(0, status, output)
+      return output
+   end
+
+   it("is read to its end, and takes nothing", function()
+      local output = output_of([[printf 'one\nlast' | "$0" "$@"]], [[
+         print(stdin:send "x")
+         print(stdin:receive())
+         print(stdin:receive())
+         print(stdin:receive(1))
+         print(stdin:close())]])
+      assert.equal("nil\tclosed\t0\tclosed\none\nnil\tclosed\tlast\tclosed\n"
+         .. "nil\tclosed\t\tclosed\ntrue\n", output)
+   end)
+
+   it("may be closed, or a file", function()
+      assert.equal("nil\tthere is no standard input\tclosed\n",
+         output_of([[exec "$0" "$@" <&-]], "print(stdin, why, code)"))
+      local first = output_of([[exec "$0" "$@" <spec/stream_spec.lua]], "print((stdin:receive()))")
+      assert.truthy(first:find "^%-%- What streams do: [^\n]*\n$", first)
    end)
 end)

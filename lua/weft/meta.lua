@@ -99,7 +99,9 @@ function weft.tcp() end
 function weft.udp(family) end
 
 --- Standard input as a stream that can only be received from.
----@return weft.stream
+---@return weft.stream? stream
+---@return string? message
+---@return weft.Code? code "closed" where there is none
 function weft.stdin() end
 
 --- Compiles options of TLS once, for use as the option `tls` as often as one likes.

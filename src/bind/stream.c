@@ -5,6 +5,7 @@
 #include "bind/stream.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/tls.h"
@@ -325,10 +326,20 @@ static int stream_linger(lua_State *L)
     return 1;
 }
 
+/* Where descriptor 0 was closed when the loop was made, it is the loop's own by now: a
+ * file of no type. */
+static bool has_stdin(void)
+{
+    struct stat info;
+    return fstat(STDIN_FILENO, &info) == 0 && (info.st_mode & S_IFMT) != 0;
+}
+
 /* The terminal or pipe on descriptor 0, which stays open and blocking: it is read
  * once per readiness. */
 static int l_stdin(lua_State *L)
 {
+    if (!has_stdin())
+        return wf_fail(L, WF_CLOSED, "there is no standard input");
     if (wf_stream_push(L, STDIN_FILENO, &(wf_peer){ 0 }) == 1)
         wf_stream_be_file((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object);
     return 1;

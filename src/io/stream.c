@@ -124,6 +124,7 @@ void wf_stream_be_file(wf_stream *s)
 {
     s->transport = &wf_file_transport;
     s->plain = false;
+    s->half_closed = true;
 }
 
 static void undirty(wf_stream *s)
