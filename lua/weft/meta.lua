@@ -365,8 +365,8 @@ function weft.json(value, status, headers) end
 ---@field history? boolean|weft.HistoryOptions default false: keep messages for who comes back
 ---@field presence? boolean|weft.PresenceOptions default false: keep who is there
 ---@field max_subscribers? integer 0 to 1073741824: of each topic that matches; no limit by default
----@field authorize_subscribe? fun(ws: weft.websocket, topic: string, params: table?): boolean?, string? may wait; `nil` or `false` and perhaps a message: it may not. A pattern has to please the hooks of all topics that it can match, and is what they get
----@field authorize_publish? fun(ws: weft.websocket, topic: string, message: string): boolean?, string? the same for `ws:publish`
+---@field authorize_subscribe? fun(who: weft.websocket|weft.request, topic: string, params: any): boolean?, string? asked with the connection, or the request of who has none (Server-Sent Events, polls); may wait; `nil` or `false` and perhaps a message: it may not. A pattern has to please the hooks of all topics that it can match, and is what they get
+---@field authorize_publish? fun(who: weft.websocket|weft.request, topic: string, message: any): boolean?, string? the same for `ws:publish`, clients of channels (their data, as of JSON), and `app:publisher` (its text)
 
 --- What is kept of a topic; the first limit that is reached counts.
 ---@class weft.HistoryOptions
