@@ -410,6 +410,27 @@ for name, connect in pairs(transports) do
          end)
       end)
 
+      it("publishes what receive makes of it, with the options behind that", function()
+         run(function()
+            local app, port = helper.app()
+            app:channel("room.*", { history = true, receive = function(_, _, data)
+               return data, { kind = "binary", event = "made", history = data ~= "lost" }
+            end })
+            local c = connect(port)
+            c:subscribe "room.1"
+            for data, encoding in pairs { text = "base64", lost = "base64", [5] = false } do
+               c:say { type = "publish", topic = "room.1", data = data, event = "said" }
+               local message = c:next()
+               assert.same({ "made", encoding or nil, data ~= "lost" and "number" or "nil" },
+                  { message.event, message.encoding, type(message.offset) })
+            end
+            local list = app:history "room.1"
+            table.sort(list, function(a, b) return a.kind < b.kind end)
+            assert.same({ "binary", "text", "json", 5 },
+               { list[1].kind, list[1].message, list[2].kind, list[2].message })
+         end)
+      end)
+
       it("bounds the waiting of hooks", function()
          run(function()
             local app, port = helper.app()

@@ -226,7 +226,7 @@ local function publish(self, request)
    local message, kind, opts = receive(self, request)
    if message == nil then return nil, kind, opts end
    opts = context.publish_options(opts, "the channel's receive")
-   opts.kind, opts.event = kind, opts.event or event
+   opts.kind, opts.event = kind == "text" and opts.kind or kind, opts.event or event
    local n, epoch, offset = topics.send(self.app, topic, message, opts)
    if not n then return nil, offset == "too_big" and "too_big" or "internal", epoch end
    if not epoch then return true end
