@@ -1,7 +1,8 @@
 local weft = require "weft"
 local server = require "spec.helper_server"
+local raw = require "spec.raw"
 
-local run = server.run
+local run, eventually = server.run, raw.eventually
 
 local function serve(routes, opts)
    local app = server.app(opts)
@@ -22,15 +23,6 @@ end
 
 local function connect(port, opts, path)
    return server.keep(assert(weft.connect(url(port, path), opts)))
-end
-
--- Waits for something that happens in other tasks, within a bound.
-local function eventually(condition)
-   for _ = 1, 500 do
-      if condition() then return true end
-      weft.sleep(0.005)
-   end
-   error("it did not happen", 2)
 end
 
 local function shake(port, changes, path)
@@ -397,40 +389,6 @@ describe("weft.connect", function()
             app:websocket("/ws", function(ws) ws:send "at once" ws:receive() end)
          end)
          for _ = 1, 10 do assert.equal("at once", connect(port):receive(5)) end
-      end)
-   end)
-end)
-
-describe("topics", function()
-   it("reach their subscribers; ws:publish all but itself", function()
-      run(function()
-         local app, port = serve(function(app)
-            app:websocket("/ws", function(ws)
-               ws:subscribe "room"
-               ws:send "ready"
-               for message in ws:messages() do
-                  if message == "leave" then
-                     ws:unsubscribe "room"
-                     ws:send "left"
-                  else
-                     ws:publish("room", message)
-                  end
-               end
-            end)
-         end)
-         local a, b, c = connect(port), connect(port), connect(port)
-         for _, ws in ipairs { a, b, c } do assert.equal("ready", ws:receive(5)) end
-         assert.equal(3, app:publish("room", "all"))
-         for _, ws in ipairs { a, b, c } do assert.equal("all", ws:receive(5)) end
-         a:send "from a"
-         assert.equal("from a", b:receive(5))
-         assert.equal("from a", c:receive(5))
-         b:send "leave"
-         assert.equal("left", b:receive(5))
-         assert.equal(2, app:publish("room", "\xff", "binary"))
-         local message, kind = a:receive(5)
-         assert.same({ "\xff", "binary" }, { message, kind })
-         assert.equal(0, app:publish("nobody", "x"))
       end)
    end)
 end)

@@ -147,4 +147,12 @@ function server.upgrade(path, changes)
    return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
+--- An app that listens, and a connection to it: that, the port, the app.
+function server.serve(routes, opts)
+   local app = server.app(opts)
+   routes(app)
+   local _, port = assert(app:listen "127.0.0.1:0")
+   return server.dial(port), port, app
+end
+
 return server

@@ -4,9 +4,10 @@
 local weft = require "weft"
 local certificates = require "spec.certificates"
 local core = require "weft.core"
+local raw = require "spec.raw"
 local server = require "spec.helper_server"
 
-local run, keep = server.run, server.keep
+local run, keep, eventually = server.run, server.keep, raw.eventually
 local trusting, showing = certificates.client, certificates.server
 
 local HOSTILE = os.getenv "WEFT_HOSTILE_GC"
@@ -61,14 +62,6 @@ end
 
 local function bytes(n)
    return BLOCK:rep(n // #BLOCK + 1):sub(1, n)
-end
-
-local function eventually(what)
-   for _ = 1, 1000 do
-      if what() then return end
-      weft.sleep(0.01)
-   end
-   error("it did not happen", 2)
 end
 
 -- Passes on what `from` says as `change` would have each record, byte by byte: each in a

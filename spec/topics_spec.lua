@@ -5,42 +5,11 @@ local weft = require "weft"
 local process = require "spec.process"
 local server = require "spec.helper_server"
 local raw = require "spec.raw"
+local rig = require "spec.topic_rig"
 
 local run, eventually, blame = raw.run, raw.eventually, server.blame
 local SOON, rounds = raw.SOON, raw.rounds
-
--- An app at /ws whose handlers hand their end out and wait. join(...) connects: the server's
--- end, subscribed to all of these, and the client.
-local function serve(opts)
-   local ready, done = weft.channel(1), weft.channel()
-   local port, app = raw.app(function(ws)
-      ready:send(ws)
-      done:receive()
-   end, opts)
-   server.keep { close = function() done:close() end }
-   return app, function(...)
-      local client = server.keep(assert(weft.connect(raw.url(port))))
-      local ws = assert(ready:receive(SOON))
-      for _, topic in ipairs { ... } do assert(ws:subscribe(topic)) end
-      return ws, client
-   end, port
-end
-
-local function take(client)
-   local message = assert(client:receive(SOON))
-   return message
-end
-
--- What came before a message that goes to this connection alone.
-local function taken(ws, client)
-   assert(ws:send "that is all")
-   local list = {}
-   while true do
-      local message = take(client)
-      if message == "that is all" then return list end
-      list[#list + 1] = message
-   end
-end
+local serve, take, taken = rig.serve, rig.take, rig.taken
 
 -- -- names -----------------------------------------------------------------------------------
 
@@ -276,6 +245,38 @@ describe("a subscription", function()
 end)
 
 describe("publishing", function()
+   it("reaches the subscribers; ws:publish all but itself", function()
+      run(function()
+         local port, app = raw.app(function(ws)
+            ws:subscribe "room"
+            ws:send "ready"
+            for message in ws:messages() do
+               if message == "leave" then
+                  ws:unsubscribe "room"
+                  ws:send "left"
+               else
+                  ws:publish("room", message)
+               end
+            end
+         end)
+         local all = {}
+         for i = 1, 3 do all[i] = server.keep(assert(weft.connect(raw.url(port)))) end
+         local a, b, c = table.unpack(all)
+         for _, ws in ipairs(all) do assert.equal("ready", ws:receive(SOON)) end
+         assert.equal(3, app:publish("room", "all"))
+         for _, ws in ipairs(all) do assert.equal("all", ws:receive(SOON)) end
+         a:send "from a"
+         assert.equal("from a", b:receive(SOON))
+         assert.equal("from a", c:receive(SOON))
+         b:send "leave"
+         assert.equal("left", b:receive(SOON))
+         assert.equal(2, app:publish("room", "\xff", "binary"))
+         local message, kind = a:receive(SOON)
+         assert.same({ "\xff", "binary" }, { message, kind })
+         assert.equal(0, app:publish("nobody", "x"))
+      end)
+   end)
+
    it("leaves out except, and whoever published", function()
       run(function()
          local app, join = serve()
@@ -532,324 +533,6 @@ describe("hooks", function()
             assert.same(message and { 0 } or { nil, "closed" }, { n, code })
             assert.equal(0, app:subscribers "t")
          end
-      end)
-   end)
-end)
-
--- -- history -----------------------------------------------------------------------------------
-
-describe("subscribing with since", function()
-   local function publish(app, topic, from, to)
-      local epoch, offset
-      for i = from, to do
-         local _
-         _, epoch, offset = app:publish(topic, tostring(i))
-         assert.equal(i, offset)
-      end
-      return epoch
-   end
-
-   it("brings what was missed, then what comes", function()
-      run(function()
-         local app, join = serve()
-         app:topic("t.*", { history = { size = 10 } })
-         local ws, client = join()
-         local at = ws:subscribe "t.1"
-         assert.same({ 0, nil }, { at.offset, at.recovered })
-         local epoch = publish(app, "t.1", 1, 5)
-         assert.equal(epoch, at.epoch)
-         assert.same({ "1", "2", "3", "4", "5" }, taken(ws, client))
-         assert.is_true(ws:subscribe("t.1", { since = { epoch = epoch, offset = 0 } })) -- it is
-         assert.same({}, taken(ws, client))
-         for offset = 0, 5 do
-            local other, its = join()
-            assert.same({ epoch = epoch, offset = 5, recovered = true, missed = 5 - offset },
-               other:subscribe("t.1", { since = { epoch = epoch, offset = offset } }))
-            app:publish("t.1", "live", { history = false })
-            local wanted = { "live" }
-            for i = 5, offset + 1, -1 do table.insert(wanted, 1, tostring(i)) end
-            assert.same(wanted, taken(other, its))
-         end
-         local other, its = join "t.2" -- an offset is the topic's own
-         assert.same({}, taken(other, its))
-      end)
-   end)
-
-   it("says so when not all of it is there, and then brings nothing of it", function()
-      run(function()
-         local app, join = serve()
-         app:topic("t.1", { history = { size = 3 } })
-         local epoch = publish(app, "t.1", 1, 5)
-         for _, since in ipairs {
-            { epoch = epoch, offset = 1 }, { epoch = epoch, offset = 6 },
-            { epoch = epoch, offset = -1 }, { epoch = epoch, offset = 2.5 },
-            { epoch = epoch, offset = "2" }, { epoch = epoch }, { epoch = "never", offset = 3 },
-            { offset = 3 }, { epoch = 5, offset = {} }, {},
-         } do
-            local ws, client = join()
-            local at = assert(ws:subscribe("t.1", { since = since }))
-            assert.same({ epoch = epoch, offset = 5, recovered = false, missed = 0 }, at)
-            app:publish("t.1", "live", { history = false })
-            assert.same({ "live" }, taken(ws, client))
-         end
-         local ws = join()
-         local message = blame(function() ws:subscribe("t.*", { since = {} }) end)
-         assert.truthy(message:find("not a pattern", 1, true))
-         assert.truthy(blame(function() app:subscribe(">", { since = {} }) end)
-            :find("not a pattern", 1, true))
-         assert.is_true(ws:subscribe("other", { since = { epoch = epoch, offset = 1 } }))
-      end)
-   end)
-
-   it("recovers nothing that does not fit below hard_mark", function()
-      run(function()
-         local app, join = serve { hard_mark = 70000 }
-         app:topic("t", { history = { size = 10 } })
-         local big = ("x"):rep(20000)
-         local epoch
-         for _ = 1, 5 do epoch = select(2, app:publish("t", big)) end
-         for offset = 0, 5 do
-            local ws, client = join()
-            local at = ws:subscribe("t", { since = { epoch = epoch, offset = offset } })
-            assert.equal(offset >= 2, at.recovered)
-            assert.equal(at.recovered and 5 - offset or 0, #taken(ws, client))
-         end
-         app:topic("many.>", { history = true })
-         assert.is_true((join()):subscribe "many.>")
-      end)
-   end)
-
-   it("works for tasks", function()
-      run(function()
-         local app = server.app()
-         app:topic("t", { history = true })
-         local epoch = publish(app, "t", 1, 4)
-         local sub = server.keep(app:subscribe("t", { since = { epoch = epoch, offset = 2 },
-            max_pending_messages = 1 }))
-         assert.same({ epoch, 4, true }, { sub.epoch, sub.offset, sub.recovered })
-         for i = 3, 4 do
-            local message, info = sub:receive(0)
-            assert.same({ tostring(i), i, epoch }, { message, info.offset, info.epoch })
-         end
-         publish(app, "t", 5, 5)
-         assert.same({ "5", 5 }, { (sub:receive(0)), 5 })
-         sub = server.keep(app:subscribe("t", { since = { epoch = epoch, offset = 9 } }))
-         assert.is_false(sub.recovered)
-         assert.equal("timeout", select(3, sub:receive(0)))
-         app:topic("many.>", { history = true }) -- a pattern has no place: each topic has its own
-         sub = server.keep(app:subscribe "many.>")
-         assert.same({}, { sub.epoch, sub.offset })
-      end)
-   end)
-
-   it("neither loses nor doubles anything while others publish", function()
-      run(function()
-         local app, join = serve()
-         app:topic("t", { history = { size = 1000 } })
-         local last, going = 0, true
-         local publisher = weft.spawn(function()
-            while going do
-               for _ = 1, 3 do
-                  last = last + 1
-                  app:publish("t", tostring(last))
-               end
-               weft.sleep(0)
-            end
-         end)
-         local seen, epoch = 0, nil
-         for _ = 1, rounds(30, 5) do -- it comes back, again and again
-            local ws, client = join()
-            local at = assert(ws:subscribe("t", { since = { epoch = epoch, offset = seen } }))
-            assert.equal(epoch ~= nil, at.recovered)
-            if not epoch then epoch, seen = at.epoch, at.offset end
-            for _ = 1, 20 do
-               seen = seen + 1
-               assert.equal(tostring(seen), take(client))
-            end
-            client:close()
-         end
-         going = false
-         publisher:join(SOON)
-      end)
-   end)
-end)
-
--- -- in this process -----------------------------------------------------------------------------
-
-describe("app:subscribe", function()
-   it("brings a task what is published, in order, until it is closed", function()
-      run(function()
-         local app = server.app()
-         local sub = app:subscribe "t.*"
-         local got = weft.spawn(function()
-            local list = {}
-            for message, info in sub:each() do
-               list[#list + 1] = ("%s %s %s"):format(info.topic, message, info.kind)
-            end
-            return list
-         end)
-         assert.equal(1, app:publish("t.1", "a"))
-         weft.sleep(0)
-         assert.equal(1, app:publish("t.2", "\xff", "binary"))
-         assert.equal(0, app:publish("u", "c"))
-         assert.equal(1, app:subscribers "t.*")
-         assert.same({ "t.*", 1, 0 }, { app:topics()() })
-         assert.truthy(tostring(sub):find("t.*", 1, true))
-         weft.sleep(0)
-         sub:close()
-         sub:close()
-         assert.same({ "t.1 a text", "t.2 \xff binary" }, got:join(SOON))
-         assert.equal(0, app:publish("t.1", "x"))
-         assert.same({ 0, 2, 2 }, { app:stats().subscriptions, app:stats().delivered,
-            app:stats().published - 2 })
-         assert.same({ nil, "the subscription is closed", "closed" }, { sub:receive() })
-      end)
-   end)
-
-   it("hands out what waits after closing; times out; has one reader; may be cancelled", function()
-      run(function()
-         local app = server.app()
-         local sub <close> = app:subscribe "t"
-         assert.same({ nil, "timeout" }, { sub:receive(0), select(3, sub:receive(0.01)) })
-         local reader = weft.spawn(sub.receive, sub)
-         weft.sleep(0)
-         assert.equal("busy", select(3, sub:receive(1)))
-         reader:cancel()
-         reader:join(SOON)
-         app:publish("t", "kept")
-         local again = weft.spawn(sub.receive, sub)
-         assert.equal("kept", (again:join(SOON)))
-         app:publish("t", "last")
-         sub:close()
-         assert.equal("last", (sub:receive(0)))
-         assert.equal("closed", select(3, sub:receive(0)))
-         assert.truthy(blame(function() sub:receive "soon" end):find("the timeout", 1, true))
-         assert.truthy(blame(function() app:subscribe("t", { size = 1 }) end)
-            :find("unknown option", 1, true))
-      end)
-   end)
-
-   it("ends with the app, which so keeps no task waiting", function()
-      run(function()
-         local app = weft.app {}
-         local ends = weft.channel(1)
-         weft.spawn(function()
-            local sub <close> = app:subscribe "x.*"
-            for message in sub:each() do ends:send(message) end
-            ends:send "over"
-         end)
-         eventually(function() return app:subscribers "x.*" == 1 end)
-         app:publish("x.1", "one")
-         app:close()
-         assert.equal("one", ends:receive(SOON))
-         assert.equal("over", ends:receive(SOON))
-         assert.equal(0, app:stats().subscriptions)
-         local why, code = select(2, app:subscribe "x.1":receive())
-         assert.same({ "the app is closed", "closed" }, { why, code })
-      end)
-   end)
-
-   it("brings a task that has taken all a message of any size, by every policy", function()
-      run(function()
-         local app = server.app()
-         local big = ("x"):rep(1 << 20)
-         for _, policy in ipairs { "disconnect", "drop_oldest", "drop_newest", "latest" } do
-            local sub = server.keep(app:subscribe("t", { policy = policy, max_pending = 1000 }))
-            local waiting = weft.spawn(sub.receive, sub, SOON)
-            weft.sleep(0)
-            assert.equal(1, (app:publish("t", big)))
-            assert.equal(big, (waiting:join()))
-            app:publish("t", big .. "1")
-            assert.equal(0, sub.dropped)
-            app:publish("t", big .. "2") -- it takes nothing: one of them is dropped
-            assert.equal(1, sub.dropped)
-            local newest = policy == "drop_oldest" or policy == "latest"
-            assert.equal(big .. (newest and "2" or "1"), (sub:receive(SOON)))
-            sub:close()
-         end
-      end)
-   end)
-
-   it("keeps a burst for a task as for a connection: as much as hard_mark", function()
-      run(function()
-         local app = server.app { hard_mark = 1 << 17 }
-         local row = ("r"):rep(1000)
-         for size, most in pairs { [1] = 2048, [1000] = 131 } do
-            local sub = server.keep(app:subscribe "t")
-            for _ = 1, most do assert.equal(1, (app:publish("t", row:sub(1, size)))) end
-            assert.equal(0, (app:publish("t", row:sub(1, size))))
-            for _ = 1, most do assert.equal(size, #sub:receive(0)) end
-            assert.same({ "too slow: more than hard_mark waits", "closed" },
-               { select(2, sub:receive(0)) })
-         end
-      end)
-   end)
-
-   it("has the policies of topics for a task that is slow", function()
-      run(function()
-         local app = server.app()
-         local function fill(policy, opts)
-            opts = opts or {}
-            opts.policy, opts.max_pending_messages = policy, opts.max_pending_messages or 3
-            local sub <close> = app:subscribe("t", opts)
-            for i = 1, 6 do
-               app:publish("t", tostring(i), { key = i % 2 == 0 and "even" or "odd" })
-            end
-            local list = {}
-            local function take_all()
-               local message, info, code = sub:receive(0)
-               if not message then return code end
-               -- how many were dropped between it and the one before
-               list[#list + 1] = (info.missed and "+" .. info.missed .. " " or "") .. message
-               return take_all()
-            end
-            local code = take_all()
-            app:publish("t", "7")
-            take_all()
-            return table.concat(list, " "), sub.dropped, code
-         end
-         assert.same({ "+3 4 5 6 7", 3, "timeout" }, { fill "drop_oldest" })
-         assert.same({ "1 2 3 +3 7", 3, "timeout" }, { fill "drop_newest" })
-         assert.same({ "+4 5 6 7", 4, "timeout" }, { fill "latest" })
-         assert.same({ "1 2 3", 1, "closed" }, { fill "disconnect" })
-         assert.same({ "+4 5 6 7", 4, "timeout" },
-            { fill("drop_oldest", { max_pending = 2, max_pending_messages = 100 }) })
-         assert.equal(15, app:stats().dropped)
-      end)
-   end)
-
-   it("can be closed and begun by listeners while something is published", function()
-      run(function()
-         local app = server.app()
-         local topics = require "weft.topics"
-         local calls, handles = 0, {}
-         for i = 1, 20 do
-            handles[i] = topics.listen(app, i % 2 == 0 and "t" or ">", function()
-               calls = calls + 1
-               handles[i]:close()
-               if handles[21 - i] then handles[21 - i]:close() end
-               if i ~= 3 then return end
-               handles[21] = topics.listen(app, "t", function() calls = calls + 100 end)
-            end)
-         end
-         local n = app:publish("t", "x")
-         assert.equal(calls, n)
-         assert.is_true(calls >= 10 and calls <= 20)
-         for _, handle in ipairs(handles) do handle:close() end
-         assert.same({ 0, 0 }, { app:stats().subscriptions, app:publish("t", "x") })
-      end)
-   end)
-
-   it("is told of a listener that raises, and the others get it", function()
-      run(function()
-         local app = server.app()
-         local topics = require "weft.topics"
-         local sub = server.keep(app:subscribe "t")
-         local bad = topics.listen(app, "t", function() error "broken listener" end)
-         local errors = server.errors(function() assert.equal(1, app:publish("t", "x")) end)
-         assert.truthy(errors[1]:find("broken listener", 1, true))
-         assert.equal("x", (sub:receive(0)))
-         bad:close()
       end)
    end)
 end)
