@@ -1,5 +1,6 @@
 -- cookies: Cookie and Set-Cookie (RFC 6265, and its successor's prefixes and SameSite). Pure Lua.
 
+local checks = require "weft.checks"
 local date = require "weft.date"
 local limits = require "weft.limits"
 local options = require "weft.options"
@@ -18,7 +19,7 @@ function cookies.parse(field)
    for pair in field:gmatch "[^;]+" do
       local name, value = pair:match "^([^=]*)=(.*)$"
       if name then name, value = trim(name), trim(value) end
-      if name and limits.is_token(name) and all[name] == nil then
+      if name and checks.is_token(name) and all[name] == nil then
          all[name] = value:match '^"(.*)"$' or value
          n = n + 1
          if n == MAX_COOKIES then break end
@@ -69,7 +70,7 @@ end
 function cookies.format(name, value, attributes, level, where)
    level, where = level or 2, where or "weft.cookie"
    local a = options.check(attributes, limits.cookie, where, level)
-   if type(name) ~= "string" or not limits.is_token(name) then
+   if type(name) ~= "string" or not checks.is_token(name) then
       misuse(where, level, "the name must be a token, got %q", tostring(name))
    end
    check_value(name, value, where, level)

@@ -1,7 +1,7 @@
 -- limits: every option that weft takes, with its type, unit, default and range.
 -- Data only; options.lua checks against it, and a test holds meta.lua to it.
 
-local core = require "weft.core"
+local checks = require "weft.checks"
 local networks = require "weft.networks"
 local options = require "weft.options"
 local origin = require "weft.origin"
@@ -26,35 +26,6 @@ local function count(default, min, max, text)
    return { type = "integer", default = default, min = min, max = max, text = text }
 end
 
--- RFC 9110 5.6.2
-local function is_token(s)
-   return s:find("^[%w!#$%%&'*+.^_`|~-]+$") ~= nil
-end
-limits.is_token = is_token
-
--- RFC 6455 4.1 10: tokens, and each but once.
-local function token_list(list)
-   local seen = {}
-   for _, name in ipairs(type(list) == "table" and list or {}) do
-      if not is_token(name) then
-         return ("must hold subprotocol names (RFC 9110 tokens), got %q"):format(name)
-      elseif seen[name] then
-         return ("must hold each subprotocol once, got %q twice"):format(name)
-      end
-      seen[name] = true
-   end
-end
-
-local function one_of(values)
-   return function(v)
-      if values[v] then return end
-      local names = {}
-      for name in pairs(values) do names[#names + 1] = ("%q"):format(name) end
-      table.sort(names)
-      return ("must be %s, got %q"):format(table.concat(names, " or "), v)
-   end
-end
-
 local MODES = { dedicated = true, shared = true }
 
 local WAYS = { wait = true, drop = true, close = true }
@@ -64,7 +35,7 @@ local function rate(max, text)
 end
 
 local function compression_mode(v)
-   return type(v) == "string" and one_of(MODES)(v) or nil
+   return type(v) == "string" and checks.one_of(MODES)(v) or nil
 end
 
 local function window(text)
@@ -73,7 +44,7 @@ end
 
 -- permessage-deflate (RFC 7692).
 limits.compression = {
-   mode = { type = "string", default = "dedicated", check = one_of(MODES),
+   mode = { type = "string", default = "dedicated", check = checks.one_of(MODES),
       text = "a compressor for each connection, or one for all that remembers no message" },
    window = window("bits of the window, both ways"),
    server_max_window_bits = window("the same of the server's messages"),
@@ -113,7 +84,7 @@ limits.connection = {
    message_burst = rate(1000000, "how many at once; 0: those of a second"),
    byte_rate = rate(1 << 40, "bytes of messages taken a second; 0: no limit"),
    byte_burst = rate(1 << 40, "how many at once; 0: those of a second"),
-   over_rate = { type = "string", default = "wait", check = one_of(WAYS),
+   over_rate = { type = "string", default = "wait", check = checks.one_of(WAYS),
       text = 'what happens above: "wait" (reading stops), "drop", or "close" (1008)' },
 }
 
@@ -145,7 +116,6 @@ limits.answers = {
       text = "compress the text that handlers return, for clients that take it" },
 }
 
-
 limits.server = {
    max_connections = count(100000, 1, 1 << 30, "open connections; 503 above"),
    max_connections_per_ip = count(0, 0, 1 << 30,
@@ -155,7 +125,7 @@ limits.server = {
    request_rate = rate(1000000, "requests of one address a second; 0: no limit"),
    request_burst = rate(1000000, "how many at once; 0: those of a second"),
    over_request_rate = { type = "string", default = "refuse",
-      check = one_of { refuse = true, wait = true },
+      check = checks.one_of { refuse = true, wait = true },
       text = 'what happens above: "refuse" (429), or "wait" (10 seconds at most)' },
    max_addresses = count(10000, 2, 1 << 24, "addresses whose rates are kept"),
 }
@@ -165,7 +135,7 @@ limits.behind = {
       text = 'proxies that are believed who their clients are: addresses, networks like '
       .. '"10.0.0.0/8", "unix:"; by default none' },
    forwarded = { type = "string", default = "x-forwarded",
-      check = one_of { ["x-forwarded"] = true, forwarded = true },
+      check = checks.one_of { ["x-forwarded"] = true, forwarded = true },
       text = "what these proxies set: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)" },
 }
 
@@ -176,7 +146,7 @@ limits.handshake = {
    origins = { type = "list", check = origin.check,
       text = "origins let in beside the server's own host; "
       .. '"*" for all, "https://*.example.org" for subdomains' },
-   protocols = { type = "list|function", check = token_list,
+   protocols = { type = "list|function", check = checks.subprotocols,
       text = "subprotocols in order of preference, or function(offered, req) -> name" },
    authorize = { type = "function",
       text = "function(req) -> data | nil, status, headers, body" },
@@ -190,36 +160,8 @@ limits.route = {
       text = "function(req) -> data, which is req.user | nil, status, headers, body" },
 }
 
-local function key_list(list)
-   if not list[1] then return "must hold a key" end
-   for _, key in ipairs(list) do
-      if #key < 32 then return "must hold keys of at least 32 bytes, from a random source" end
-   end
-end
-
-local function cookie_path(path)
-   if path:sub(1, 1) ~= "/" or path:find "[^\x20-\x7e]" or path:find ";" then
-      return 'must begin with "/", and be ASCII without a semicolon'
-   end
-end
-
-local function cookie_domain(domain)
-   if not domain:find "^%.?%w[%w.-]*$" then return "must be a host name" end
-end
-
--- RFC 6750 2.1
-local function token_check(value)
-   local tokens = type(value) == "string" and { value } or value
-   if not tokens[1] then return "must hold a token" end
-   for _, token in ipairs(tokens) do
-      if #token < 16 or not token:find "^[%w._~+/-]+=*$" then
-         return "must have 16 or more letters, digits or any of -._~+/"
-      end
-   end
-end
-
 limits.publisher = {
-   token = { type = "string|list", check = token_check, secret = true,
+   token = { type = "string|list", check = checks.tokens, secret = true,
       text = "what has to come as bearer token; several while one is being changed" },
    max_body = limits.http.max_body,
 }
@@ -227,55 +169,37 @@ limits.publisher = {
 local SAME_SITE = { strict = true, lax = true, none = true }
 
 limits.cookie = {
-   path = { type = "string", check = cookie_path, text = "the paths that get it back" },
-   domain = { type = "string", check = cookie_domain,
+   path = { type = "string", check = checks.cookie_path, text = "the paths that get it back" },
+   domain = { type = "string", check = checks.cookie_domain,
       text = "sent to this host and all below it; by default to this one only" },
    max_age = { type = "number", unit = "seconds", min = 0, max = 400 * DAY,
       text = "how long it is kept; 0: no longer; by default until the browser ends" },
    secure = { type = "boolean", text = "over TLS only" },
    http_only = { type = "boolean", text = "not for scripts of the page" },
-   same_site = { type = "string", check = one_of(SAME_SITE),
+   same_site = { type = "string", check = checks.one_of(SAME_SITE),
       text = "requests of other sites: \"strict\", \"lax\" or \"none\"" },
 }
 
 limits.session = options.merge(limits.cookie, {
-   keys = { type = "list", check = key_list, secret = true,
+   keys = { type = "list", check = checks.keys, secret = true,
       text = "the first signs, all are good: older ones behind it" },
    name = { type = "string", default = "session", text = "the cookie's" },
-   path = { type = "string", default = "/", check = cookie_path,
+   path = { type = "string", default = "/", check = checks.cookie_path,
       text = "the paths that get it back" },
    max_age = { type = "number", unit = "seconds", default = 14 * DAY, min = 1, max = 400 * DAY,
       text = "until it expires; saving it again begins anew" },
    secure = { type = "boolean", default = true, text = "over TLS only" },
    http_only = { type = "boolean", default = true, text = "not for scripts of the page" },
-   same_site = { type = "string", default = "lax", check = one_of(SAME_SITE),
+   same_site = { type = "string", default = "lax", check = checks.one_of(SAME_SITE),
       text = "requests of other sites: \"strict\", \"lax\" or \"none\"" },
 })
 
-local function header_list(list)
-   for _, name in ipairs(list) do
-      if not is_token(name) then return ("must hold header names, got %q"):format(name) end
-   end
-end
-
--- RFC 9110 9.1: case matters, so "get" would be another method than GET.
-local function not_method(s)
-   if is_token(s) and not s:find "%l" then return nil end
-   return ("must be a method (an RFC 9110 token) in capitals, got %q"):format(s)
-end
-
-local function method_list(list)
-   for _, name in ipairs(list) do
-      if not_method(name) then return ("must hold methods in capitals, got %q"):format(name) end
-   end
-end
-
 limits.cors = {
    origins = { type = "list", check = origin.check, text = 'whose pages may; by default all' },
-   methods = { type = "list", check = method_list, text = "which methods" },
-   headers = { type = "list", check = header_list,
+   methods = { type = "list", check = checks.methods, text = "which methods" },
+   headers = { type = "list", check = checks.headers,
       text = "which request fields; by default those that are asked for" },
-   expose = { type = "list", check = header_list,
+   expose = { type = "list", check = checks.headers,
       text = "which fields of answers scripts may read" },
    credentials = { type = "boolean", default = false, text = "with cookies and passwords" },
    max_age = { type = "number", unit = "seconds", default = 600, min = 0, max = DAY,
@@ -318,7 +242,7 @@ limits.presence = {
 
 -- Options of topics have no defaults here: what one pattern leaves out another may give.
 limits.topic = {
-   policy = { type = "string", check = one_of(POLICIES),
+   policy = { type = "string", check = checks.one_of(POLICIES),
       text = "what happens to a subscriber that is too slow" },
    max_pending = bytes(nil, 1, GIGABYTE, "what may wait for one subscriber"),
    max_pending_messages = count(nil, 1, 1 << 20, "how many of them"),
@@ -339,24 +263,13 @@ limits.listening = {
    max_pending_messages = limits.topic.max_pending_messages,
 }
 
--- doc/protocol.md; and a line end would begin another field of Server-Sent Events (WHATWG HTML
--- 9.2.5).
-local function event_name(s)
-   if #s > 0 and #s <= 64 and not s:find "%c" and utf8.len(s) then return nil end
-   return "must be 1 to 64 bytes of UTF-8 without control characters"
-end
-limits.event_name = event_name
-
-local function is_websocket(v)
-   return not options.is(v, "weft.websocket") and "must be a websocket" or nil
-end
-
 limits.publish = {
-   kind = { type = "string", check = one_of { text = true, binary = true },
+   kind = { type = "string", check = checks.one_of { text = true, binary = true },
       text = "of the message" },
-   except = { type = "userdata", check = is_websocket, text = "a websocket that does not get it" },
+   except = { type = "userdata", check = checks.websocket,
+      text = "a websocket that does not get it" },
    key = { type = "string", text = "what the message is the newest value of" },
-   event = { type = "string", check = event_name, text = "a name for what happened" },
+   event = { type = "string", check = checks.event_name, text = "a name for what happened" },
    history = { type = "boolean", text = "false: not kept" },
    compress = { type = "boolean", text = "instead of what its size says" },
 }
@@ -414,34 +327,13 @@ limits.app = options.merge(limits.connection, limits.handshake, limits.head, lim
 
 local VERSIONS = { ["1.2"] = true, ["1.3"] = true }
 
--- RFC 7301 3.1
-local function alpn_list(list)
-   for _, name in ipairs(list) do
-      if #name == 0 or #name > 255 then return "must hold names of 1 to 255 bytes" end
-   end
-end
-
--- RFC 1035 3.1
-local function host_name(name)
-   if #name > 0 and #name <= 255 and not name:find("[%c%s]") then return end
-   return "must be a host name or an address"
-end
-
 limits.certificate = {
    cert = { type = "string", text = "certificate and chain: a file, or PEM text itself" },
    key = { type = "string", text = "its key, likewise; by default in the file of cert" },
 }
 
-local function certificate_list(list)
-   local n = 0
-   for _ in pairs(list) do n = n + 1 end
-   for i = 1, math.max(n, 1) do
-      if type(list[i]) ~= "table" then return "must be a list of tables { cert =, key = }" end
-   end
-end
-
 limits.tls = options.merge(limits.certificate, {
-   certificates = { type = "table", check = certificate_list,
+   certificates = { type = "table", check = checks.certificates,
       text = "a server's, chosen by name: { { cert=, key= }, ... }" },
    key_password = { type = "string", text = "of encrypted keys" },
    ca = { type = "string",
@@ -449,14 +341,14 @@ limits.tls = options.merge(limits.certificate, {
    verify = { type = "boolean", default = true,
       text = "a client: check the server's chain and host name" },
    client_cert = { type = "string", default = "none",
-      check = one_of { none = true, request = true, require = true },
+      check = checks.one_of { none = true, request = true, require = true },
       text = "a server: ask clients for a certificate of ca" },
-   server_name = { type = "string", check = host_name,
+   server_name = { type = "string", check = checks.host,
       text = "a client: the host to ask for and to verify instead of the URL's" },
-   alpn = { type = "list", check = alpn_list, text = "protocols, the preferred first" },
-   min_version = { type = "string", default = "1.2", check = one_of(VERSIONS),
+   alpn = { type = "list", check = checks.alpn, text = "protocols, the preferred first" },
+   min_version = { type = "string", default = "1.2", check = checks.one_of(VERSIONS),
       text = "the oldest version of TLS" },
-   max_version = { type = "string", check = one_of(VERSIONS), text = "the newest" },
+   max_version = { type = "string", check = checks.one_of(VERSIONS), text = "the newest" },
    ciphers = { type = "string", text = "of TLS 1.2, as OpenSSL names them" },
    ciphersuites = { type = "string", text = "of TLS 1.3" },
    resumption = { type = "boolean", default = true, text = "resume sessions" },
@@ -467,12 +359,6 @@ limits.tls = options.merge(limits.certificate, {
 })
 
 local tls_option = { type = "table", text = "options of TLS, or a context of weft.tls" }
-
-local function octal(text)
-   if not text:find "^0?[0-7][0-7][0-7]$" then
-      return ('must be three octal digits, like "660", got %q'):format(text)
-   end
-end
 
 -- RFC 8305 5: never less than 10 ms; 250 ms are recommended, and 2 s the most.
 local attempt_delay = { type = "number", unit = "seconds", default = 0.25, min = 0.01, max = 2,
@@ -492,7 +378,7 @@ local from_environment = proxies(true, "true: as http_proxy, https_proxy, all_pr
    .. "no_proxy of the environment say; else ")
 
 limits.listen = {
-   mode = { type = "string", check = octal,
+   mode = { type = "string", check = checks.permissions,
       text = "the permissions of a unix socket, in octal; by default as the umask has them" },
    tls = tls_option,
    backlog = count(511, 1, 65535, "connections the kernel keeps until they are accepted"),
@@ -515,7 +401,7 @@ limits.dial = options.merge(proxies(false, "true: as all_proxy and no_proxy of t
 
 limits.connect = options.merge(limits.connection, limits.head, from_environment, {
    protocols = { type = "string|list", check = function(v)
-      return token_list(type(v) == "string" and { v } or v)
+      return checks.subprotocols(type(v) == "string" and { v } or v)
    end, text = "subprotocols to offer, the preferred first" },
    headers = { type = "table", text = "more header fields of the request" },
    timeout = seconds(10, 0.01, "looking up, connecting and the handshake, in all"),
@@ -524,27 +410,12 @@ limits.connect = options.merge(limits.connection, limits.head, from_environment,
    tls = tls_option,
 })
 
-local codes = {}
-for _, code in ipairs(core.codes) do codes[code.name] = true end
-
--- Close codes and statuses are numbers that do not meet; codes are words.
-local function stop_list(list)
-   for i, one in pairs(type(list) == "table" and list or {}) do
-      if math.type(i) ~= "integer" or i > #list then return "must be a list, or a function" end
-      local number = math.type(one) == "integer" and one >= 100 and one <= 4999
-      if not number and not codes[one] then
-         return ("must hold close codes, HTTP statuses and names of weft.code, got %s")
-            :format(tostring(one))
-      end
-   end
-end
-
 limits.reconnect = options.merge(limits.connect, {
    min_delay = seconds(0.5, 0.001, "the least time between two attempts"),
    max_delay = seconds(30, 0.001, "the longest"),
    stable_after = seconds(5, 0, "a connection that lasted so long forgets the failures before it"),
    max_attempts = count(0, 0, 1 << 30, "failures in a row until it gives up; 0: never"),
-   stop_on = { type = "table|function", check = stop_list,
+   stop_on = { type = "table|function", check = checks.reasons_to_stop,
       text = "close codes, statuses and codes that end the loop, or function(why) -> boolean" },
    on_retry = { type = "function", text = "function(why), before each wait" },
    on_stop = { type = "function", text = "function(why), when the loop ends by itself" },
@@ -558,23 +429,11 @@ limits.channel_client = options.merge(limits.reconnect, {
 })
 limits.channel_client.protocols = nil
 
--- RFC 6455 7.4: those that an endpoint may send.
-local function is_close_code(v)
-   if v <= 1003 or (v >= 1007 and v <= 1014) or v >= 3000 then return nil end
-   return ("must be 1000 to 1003, 1007 to 1014, or 3000 to 4999, got %d"):format(v)
-end
-
--- RFC 6455 5.5.1: with its code it is the body of a control frame.
-local function is_reason(s)
-   if #s <= 123 and utf8.len(s) then return nil end
-   return "must be at most 123 bytes of UTF-8"
-end
-
 limits.drain = {
    timeout = seconds(30, 0, "what has not ended by itself then is cut off"),
-   code = { type = "integer", default = 1012, min = 1000, max = 4999, check = is_close_code,
+   code = { type = "integer", default = 1012, min = 1000, max = 4999, check = checks.close_code,
       text = "what WebSockets are closed with: service restart, unless told otherwise" },
-   reason = { type = "string", default = "service restart", check = is_reason,
+   reason = { type = "string", default = "service restart", check = checks.close_reason,
       text = "the reason beside it, for people" },
    batch = count(1000, 1, GIGABYTE, "WebSockets and streams of events that are asked to go "
       .. "at a time; more where half of timeout would not do for all"),
@@ -591,7 +450,7 @@ limits.room_publish = {
 -- What a client holds an answer of HTTP to. Servers may send longer heads than browsers do.
 limits.request = options.merge(limits.head, from_environment, {
    max_head = bytes(32 << 10, 64, 65535, "the head of the answer"),
-   method = { type = "string", default = "GET", check = not_method, text = "in capitals" },
+   method = { type = "string", default = "GET", check = checks.method, text = "in capitals" },
    headers = { type = "table", text = "more header fields of the request" },
    body = { type = "string|function",
       text = "the content, or an iterator of its pieces (then nil, trailers)" },

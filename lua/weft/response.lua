@@ -2,8 +2,8 @@
 -- handler returned is checked here; misuse raises, so that it is answered by
 -- 500 and reported like any other error of the handler.
 
+local checks = require "weft.checks"
 local date = require "weft.date"
-local limits = require "weft.limits"
 local watch = require "weft.watch"
 
 local response = {}
@@ -65,7 +65,7 @@ end
 local function add_fields(lines, headers)
    local seen = {}
    for name, value in pairs(headers) do
-      if type(name) ~= "string" or not limits.is_token(name) then
+      if type(name) ~= "string" or not checks.is_token(name) then
          misuse("response header %q: not a header name", tostring(name))
       end
       local lower = name:lower()
@@ -82,7 +82,7 @@ function response.lines(headers, forbidden, where, level)
    local lines = {}
    for name, value in pairs(headers) do
       local ok, why = pcall(function()
-         if type(name) ~= "string" or not limits.is_token(name) then
+         if type(name) ~= "string" or not checks.is_token(name) then
             misuse("header %q: not a header name", tostring(name))
          end
          if forbidden[name:lower()] then misuse("header %q: weft sets it itself", name) end
@@ -108,7 +108,7 @@ end
 -- of that name goes before it, except those that are lists. Raises on misuse.
 function response.set_header(request, name, value)
    local ok, why = pcall(function()
-      if type(name) ~= "string" or not limits.is_token(name) then
+      if type(name) ~= "string" or not checks.is_token(name) then
          misuse("header %q: not a header name", tostring(name))
       end
       if reserved[name:lower()] or name:lower() == "content-length" then

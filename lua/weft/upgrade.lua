@@ -2,9 +2,9 @@
 -- it is policy: who may come in, with which subprotocol, or which refusal is
 -- answered. core.judge decides whether the request is valid at all.
 
+local checks = require "weft.checks"
 local core = require "weft.core"
 local compression = require "weft.compression"
-local limits = require "weft.limits"
 local origin = require "weft.origin"
 local response = require "weft.response"
 local trim = require "weft.trim"
@@ -39,7 +39,7 @@ function upgrade.offered(field)
    for element in (field .. ","):gmatch("([^,]*),") do
       local name = trim(element)
       if name ~= "" then -- RFC 9110 5.6.1: empty list elements are ignored
-         if not limits.is_token(name) or list[name] then return nil end
+         if not checks.is_token(name) or list[name] then return nil end
          list[#list + 1], list[name] = name, true
       end
    end

@@ -2,8 +2,8 @@
 -- may answer before it has read everything, and one that streams back what it gets would
 -- else wait for us while we wait for it.
 
+local checks = require "weft.checks"
 local core = require "weft.core"
-local limits = require "weft.limits"
 
 local sender = {}
 
@@ -33,7 +33,7 @@ local function trailer_lines(trailers)
    local lines = {}
    for name, value in pairs(trailers) do
       value = tostring(value)
-      if type(name) ~= "string" or not limits.is_token(name) or value:find("[\0\r\n]") then
+      if type(name) ~= "string" or not checks.is_token(name) or value:find("[\0\r\n]") then
          misuse("trailer %q: not a header field", tostring(name))
       end
       lines[#lines + 1] = ("%s: %s\r\n"):format(name, value)
