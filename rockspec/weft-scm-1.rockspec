@@ -113,6 +113,7 @@ build = {
       ["weft.channel_client"] = "lua/weft/channel_client.lua",
       ["weft.channels"] = "lua/weft/channels.lua",
       ["weft.checks"] = "lua/weft/checks.lua",
+      ["weft.claims"] = "lua/weft/claims.lua",
       ["weft.client"] = "lua/weft/client.lua",
       ["weft.compression"] = "lua/weft/compression.lua",
       ["weft.content"] = "lua/weft/content.lua",

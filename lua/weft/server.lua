@@ -5,12 +5,12 @@
 
 local before = require "weft.before"
 local behind = require "weft.behind"
+local claims = require "weft.claims"
 local core = require "weft.core"
 require "weft.content" -- the methods of requests
 local framing = require "weft.request"
 local guarded = require "weft.guarded"
 local gzip = require "weft.gzip"
-local rate = require "weft.rate"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
@@ -157,51 +157,12 @@ local function decide(app, route, request, path)
    return nil, response.plan(request, false, status, headers, body)
 end
 
--- Under max_connections_per_ip a WebSocket holds a claim: its address's record.
-local claim = {}
-claim.__index = claim
-
-local function release(record)
-   record.taken = record.taken - 1
-   if record.taken == 0 then record.app.addresses[record.ip] = nil end
-end
-claim.__close = release
-
-local function record_of(app, ip)
-   local record = app.addresses[ip]
-   if not record then
-      record = setmetatable({ app = app, ip = ip, taken = 0 }, claim)
-      app.addresses[ip] = record
-   end
-   return record
-end
-
--- One more of that address: its record, or nil where it is not counted; or false, status, the
--- option that says no. All of this machine's (unix:) and all of a proxy's have one address.
-local function claim_for(app, ip)
-   local most = app.limits.max_connections_per_ip
-   if most == 0 or ip == "unix:" or behind.is_proxy(app.behind, ip) then return nil end
-   local record = record_of(app, rate.key(ip))
-   if record.taken >= most then return false, 429, "max_connections_per_ip" end
-   record.taken = record.taken + 1
-   return record
-end
-
--- The same for a connection, which may also come too soon after others of its address.
-local function admit_address(app, ip)
-   local counts = app.connection_rate and ip ~= "unix:" and not behind.is_proxy(app.behind, ip)
-   if counts and app.connection_rate:take(ip, core.now()) > 0 then
-      app.limited = app.limited + 1
-      return false, 429, "connection_rate"
-   end
-   return claim_for(app, ip)
-end
-
 local function refuse_as_too_many(stream, status, option)
    return response.refuse(stream, nil, status, { ["retry-after"] = 5 },
       ("too many connections (%s)"):format(option))
 end
 
+-- Under max_connections_per_ip a WebSocket holds a claim: its address's record.
 local function with_claim(record, handler, ws)
    local _ <close> = record
    handler(ws)
@@ -393,7 +354,7 @@ local function read_preface(worker, timeout)
    local ok, message, code = behind.take(worker.preface, stream, timeout)
    worker.idle = false
    if not ok then return refuse_preface(worker, message, code) end
-   local record, status, option = admit_address(app, core.peer(stream))
+   local record, status, option = claims.admit_address(app, core.peer(stream))
    if record == false then
       app.refused = app.refused + 1
       if not worker.tls then refuse_as_too_many(stream, status, option) end
@@ -409,14 +370,14 @@ local function answer_for(worker, request)
    if not request.forwarded or app.limits.max_connections_per_ip == 0 then
       return answer(worker, request)
    end
-   local record, status, option = claim_for(app, request.remote)
+   local record, status, option = claims.claim(app, request.remote)
    if record == false then
       app.refused = app.refused + 1
       return refuse_as_too_many(worker.stream, status, option)
    end
    worker.record = record
    local goes_on = answer(worker, request)
-   if record then release(record) end
+   if record then claims.release(record) end
    worker.record = nil
    return goes_on
 end
@@ -460,7 +421,7 @@ local MAX_RESTING = 128
 -- app.open counts what workers serve; the hub counts the WebSockets.
 local function leave(worker)
    worker.app.open = worker.app.open - 1
-   if worker.record then release(worker.record) end
+   if worker.record then claims.release(worker.record) end
    worker.stream, worker.record, worker.peer, worker.busy = nil, nil, nil, false
 end
 
@@ -511,21 +472,6 @@ local function start_serving(app, stream, record, context, preface)
    app.open = app.open + 1
 end
 
--- Only then is it worth to make a string of each peer's.
-local function counts_addresses(app)
-   return app.connection_rate or app.limits.max_connections_per_ip > 0
-end
-
--- nil or the record of its address; or false, status, the option that says no. Behind the
--- PROXY protocol the address is not known yet.
-local function admit(app, stream, preface)
-   if app.open + app.hub:connections() >= app.limits.max_connections then
-      return false, 503, "max_connections"
-   end
-   if preface or not counts_addresses(app) then return nil end
-   return admit_address(app, core.peer(stream))
-end
-
 local function turn_away(app, stream, status, option)
    core.own(stream)
    refuse_as_too_many(stream, status, option)
@@ -543,12 +489,12 @@ local function refuse_peer(app, stream, status, option, context)
 end
 
 local function receive_peer(app, stream, context, preface)
-   local record, status, option = admit(app, stream, preface)
+   local record, status, option = claims.admit(app, stream, preface)
    if record == false then return refuse_peer(app, stream, status, option, context) end
    if not record then return start_serving(app, stream, record, context, preface) end
    local ok, err = pcall(start_serving, app, stream, record, context, preface)
    if ok then return end
-   release(record)
+   claims.release(record)
    error(err, 0)
 end
 
