@@ -241,17 +241,26 @@ describe("memory that runs out", function()
 end)
 
 describe("chaos", function()
-   it("of tasks that do anything to shared handles ends in order", function()
-      local steps = (CLEAN ~= "" or os.getenv "WEFT_HOSTILE_GC") and 200 or 1500
+   local slow = CLEAN ~= "" or os.getenv "WEFT_HOSTILE_GC"
+
+   -- The script with some seeds, each in a process of its own.
+   local function run(script, n, expected)
       local children = {}
       for i, seed in ipairs { 1, 2, 3, os.time() } do
-         children[i] = process.start({ LUA, "spec/scripts/chaos.lua", seed, steps },
-            { limit = 200 })
+         children[i] = process.start({ LUA, script, seed, n }, { limit = 200 })
       end
       for _, child in ipairs(children) do
          local output, status = child:finish()
-         assert.equal("ended\n", output, child.name)
+         assert.equal(expected, output, child.name)
          assert.equal(0, status, child.name)
       end
+   end
+
+   it("of tasks that do anything to shared handles ends in order", function()
+      run("spec/scripts/chaos.lua", slow and 200 or 1500, "ended\n")
+   end)
+
+   it("on connections loses nothing, and changes nothing's order", function()
+      run("spec/scripts/exchange.lua", slow and 20 or 100, "the same\n")
    end)
 end)
