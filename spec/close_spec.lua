@@ -449,7 +449,7 @@ describe("a connection that ends without a close", function()
       eventually(function() return ws:closed() end)
       assert.equal(1006, (ws:closed()))
       assert.equal("message 1", ws:receive(SOON))
-   end, { ping_interval = 0.1, ping_timeout = 0.1 })
+   end, { ping_interval = 0.1, ping_timeout = 0.1, idle_timeout = 3600 })
 
    both("wakes a sender that waits for a peer that is gone", function(ws, c)
       local sender = weft.spawn(function()

@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -64,7 +62,7 @@ void wf_stream_watch_read(wf_stream *s, bool on)
         wf_stream_come_again(s);
 }
 
-static void watch_write(wf_stream *s, bool on)
+void wf_stream_watch_write(wf_stream *s, bool on)
 {
     watch(s, on ? watched(s) | EV_WRITE : watched(s) & ~EV_WRITE);
 }
@@ -80,7 +78,7 @@ void wf_stream_await_write(wf_stream *s)
 {
     s->blocked = true;
     s->stalled = false;
-    watch_write(s, true);
+    wf_stream_watch_write(s, true);
 }
 
 void wf_stream_set_timer(wf_stream *s, double seconds)
@@ -329,7 +327,7 @@ static void fall_silent(wf_stream *s)
     s->mute = true;
     s->plain = s->blocked = false;
     wf_outq_clear(&s->out, &s->object.loop->env.pool);
-    watch_write(s, false);
+    wf_stream_watch_write(s, false);
     s->driver->muted(s);
 }
 
@@ -445,9 +443,9 @@ static void flushed(wf_stream *s)
             wf_stream_abort(s, WF_NOMEM);
             return;
         }
-        watch_write(s, !s->stalled);
+        wf_stream_watch_write(s, !s->stalled);
     } else if (watched(s) & EV_WRITE) {
-        watch_write(s, false);
+        wf_stream_watch_write(s, false);
     }
     if (s->writer && s->out.bytes <= s->low) {
         s->resuming = !s->upper; /* messages are whole in any case */
@@ -530,46 +528,6 @@ static void finish_timer(wf_stream *s)
         wf_stream_abort(s, WF_TIMEOUT);
 }
 
-/* -- connecting ------------------------------------------------------------ */
-
-static void connected(wf_stream *s, int err)
-{
-    s->connecting = false;
-    s->plain = true;
-    watch_write(s, false);
-    if (err) {
-        s->err = err;
-        wf_stream_abort(s, err == ECONNREFUSED ? WF_REFUSED
-                           : err == ETIMEDOUT  ? WF_TIMEOUT
-                                               : WF_SYSTEM);
-    }
-    wf_wake(&s->writer, WF_OK);
-}
-
-enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address,
-                                unsigned len)
-{
-    int one = 1;
-    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    s->connecting = true;
-    s->plain = false;
-    int k = connect(s->fd, address, len);
-    if (k == 0 || errno != EINPROGRESS)
-        connected(s, k == 0 ? 0 : errno);
-    else
-        watch_write(s, true);
-    return WF_OK;
-}
-
-static void check_connected(wf_stream *s)
-{
-    int err = 0;
-    socklen_t len = sizeof err;
-    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-        err = errno;
-    connected(s, err);
-}
-
 /* -- the pump -------------------------------------------------------------- */
 
 /* The system has no memory to watch it with, or this user watches too much already
@@ -577,7 +535,7 @@ static void check_connected(wf_stream *s)
 static void lost(wf_stream *s)
 {
     if (s->connecting)
-        connected(s, ENOMEM);
+        wf_stream_connected(s, ENOMEM);
     else
         fail_errno(s, ENOMEM);
 }
@@ -594,7 +552,7 @@ static void pump(wf_object *object)
     if (events & EV_WRITE) {
         s->blocked = false;
         if (s->connecting)
-            check_connected(s);
+            wf_stream_check_connected(s);
         if (s->more)
             events |= EV_READ;
         wf_stream_touch(s);

@@ -177,6 +177,12 @@ struct sockaddr;
 enum wf_error wf_stream_connect(wf_stream *s, const struct sockaddr *address,
                                 unsigned len);
 
+/* Between stream.c and stream_connect.c: EV_WRITE is waited for, or no more; it is
+ * decided, by an errno or 0; look whether it is. */
+void wf_stream_watch_write(wf_stream *s, bool on);
+void wf_stream_connected(wf_stream *s, int err);
+void wf_stream_check_connected(wf_stream *s);
+
 WF_HIDDEN_END
 
 #endif

@@ -1,7 +1,6 @@
 /* ws: see ws.h. */
 #include "io/ws.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -452,71 +451,7 @@ enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
     return wf_stream_write_big(s, head, h, data, n);
 }
 
-enum wf_error wf_ws_ping(wf_ws *ws)
-{
-    uint32_t id = ws->ping_id + 1;
-    enum wf_error e = wf_ws_send(ws, WF_OP_PING, &id, sizeof id);
-    if (e != WF_OK)
-        return e;
-    ws->ping_id = id;
-    ws->ping_sent = wf_time();
-    return WF_OK;
-}
-
-/* -- heartbeat and closing --------------------------------------------------- */
-
-/* Any bytes prove the peer alive; our own sending proves nothing. While we do not
- * read, silence is not the peer's fault. Returns when to look again. */
-static double heartbeat(wf_ws *ws, double now)
-{
-    const wf_ws_options *o = ws->options;
-    double next = ws->beat + o->ping_interval;
-    bool unheard = ws->silent > ws->received && !ws->paused;
-    if (o->ping_interval <= 0)
-        return INFINITY;
-    if (unheard && o->ping_timeout > 0 && now >= ws->silent + o->ping_timeout) {
-        ws->late = true;
-        wf_ws_fail(ws, WF_CLOSE_INTERNAL, "ping timeout");
-        ws->code = WF_CLOSE_ABNORMAL; /* no close was received */
-        return INFINITY;
-    }
-    if (now >= next) {
-        if (wf_ws_ping(ws) == WF_OK && !unheard)
-            ws->silent = now;
-        ws->beat = now;
-        next = now + o->ping_interval;
-    }
-    if (o->ping_timeout > 0 && ws->silent > ws->received)
-        next = WF_MIN(next, ws->silent + o->ping_timeout);
-    return next;
-}
-
-static const char too_idle[] = "idle timeout";
-
-/* Messages count, pings do not. One that is under way counts by its bytes, and those
- * that nobody takes are no silence. Returns when to look again. */
-static double idleness(wf_ws *ws, double now)
-{
-    double most = ws->options->idle_timeout;
-    if (most <= 0 || ws->ended)
-        return INFINITY;
-    if (ws->paused)
-        ws->moved = now;
-    else if (ws->session.kind && ws->received > ws->moved)
-        ws->moved = ws->received;
-    if (now < ws->moved + most)
-        return ws->moved + most;
-    ws->late = true;
-    wf_ws_close(ws, WF_CLOSE_GOING_AWAY, too_idle, sizeof too_idle - 1);
-    return INFINITY;
-}
-
-/* The peer has gone, and nobody takes what it said before. */
-static bool is_forsaken(const wf_ws *ws, double now)
-{
-    const wf_ws_options *o = ws->options;
-    return ws->stream->mute && now >= ws->moved + o->ping_interval + o->ping_timeout;
-}
+/* -- closing ------------------------------------------------------------------ */
 
 static void muted(wf_stream *s)
 {
@@ -527,26 +462,8 @@ static void muted(wf_stream *s)
     wf_wake(&s->writer, WF_OK);
 }
 
-static void timer(wf_stream *s)
-{
-    wf_ws *ws = s->upper;
-    double now = s->object.loop->now;
-    if (is_forsaken(ws, now)) {
-        wf_stream_abort(s, WF_CLOSED);
-        return;
-    }
-    if (ws->session.state != WF_SESSION_OPEN) {
-        wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
-        return;
-    }
-    double beat = heartbeat(ws, now), next = WF_MIN(beat, idleness(ws, now));
-    next = WF_MIN(next, wf_rate_patience(ws, now));
-    if (ws->session.state == WF_SESSION_OPEN && next < INFINITY)
-        wf_stream_set_timer(s, WF_MAX(next - now, 0.001));
-}
-
-static const wf_driver driver = { readable,        timer, stream_gone,
-                                  wf_pending_feed, muted, false };
+static const wf_driver driver = { readable,        wf_ws_timer, stream_gone,
+                                  wf_pending_feed, muted,       false };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {
@@ -569,7 +486,7 @@ const char *wf_ws_reason(const wf_ws *ws, size_t *n)
 {
     const char *why = ws->session.fail;
     if (!why && ws->late)
-        why = too_idle;
+        why = wf_ws_too_idle;
     if (why) {
         *n = strlen(why);
         return why;

@@ -129,8 +129,7 @@ void wf_ws_give_up(wf_ws *ws)
     wf_stream_touch(ws->stream);
 }
 
-/* -- what must not wait for the writer
- * ------------------------------------------------------------------- */
+/* -- what must not wait for the writer ---------------------------------------- */
 
 enum wf_error wf_ws_queue(wf_ws *ws, unsigned op, const void *data, size_t n)
 {
