@@ -205,10 +205,12 @@ function tcp:connect(host, port)
       code
 end
 
+--- listener:accept for an app, which sees to TLS itself.
+net.accept = listener.accept
+
 -- The handshake is the accepted stream's own affair: nobody else waits for it.
-local accept = listener.accept
 function listener:accept()
-   local stream, message, code = accept(self)
+   local stream, message, code = net.accept(self)
    local made = stream and secured[self]
    if not made then return stream, message, code end
    local begun

@@ -11,6 +11,7 @@ require "weft.content" -- the methods of requests
 local framing = require "weft.request"
 local guarded = require "weft.guarded"
 local gzip = require "weft.gzip"
+local net = require "weft.net"
 local response = require "weft.response"
 local router = require "weft.router"
 local static = require "weft.static"
@@ -501,7 +502,7 @@ end
 -- Until accept fails: message, code. A peer for whom memory is out is let go at once.
 local function receive_peers(app, listener, context, preface)
    while true do
-      local stream, message, code = listener:accept()
+      local stream, message, code = net.accept(listener)
       if not stream then return message, code end
       app.accepted = app.accepted + 1
       local ok, err = pcall(receive_peer, app, stream, context, preface)
