@@ -6,7 +6,7 @@
 
 local context = require "weft.context"
 local core = require "weft.core"
-local event_name = require "weft.limits".event_name
+local event_name = require "weft.checks".event_name
 local guarded = require "weft.guarded"
 local json = require "weft.json"
 local list = require "weft.list"
