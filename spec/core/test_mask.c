@@ -57,6 +57,26 @@ static void copying(void)
                 }
 }
 
+/* It tells whether what comes out is ASCII, wherever the one byte that is not may be, and
+ * whatever stands around it. */
+static void tells_ascii(void)
+{
+    static uint8_t text[2 * MAX], masked[sizeof text + 2];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (uint8_t)test_random() & 0x7F;
+    static const size_t lengths[] = { 0, 1, 7, 8, 9, 31, 32, 33, 100, 255, 256, 2 * MAX };
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
+        for (size_t bad = 0; bad <= lengths[l]; bad++) { /* the last: none */
+            size_t n = lengths[l];
+            memset(masked, 0xFF, sizeof masked);
+            reference(masked + 1, text, n, key, l);
+            if (bad < n)
+                masked[1 + bad] ^= 0x80;
+            CHECK_THAT(wf_mask(masked + 1, n, key, l) == (bad == n),
+                       "length %zu, the byte at %zu", n, bad);
+        }
+}
+
 /* A payload that arrives in pieces is unmasked piece by piece. */
 static void in_pieces(void)
 {
@@ -111,6 +131,7 @@ int main(void)
     static const test_case cases[] = {
         { "in place", in_place },
         { "copying", copying },
+        { "tells whether it is ASCII", tells_ascii },
         { "in two pieces, cut at every offset", in_pieces },
         { "twice is nothing", twice_is_nothing },
         { "the example of RFC 6455 5.7", the_example_of_the_rfc },

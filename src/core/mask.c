@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define WIDE_MIN 256 /* bytes: below, asking costs what it saves */
+#define HIGH_BITS 0x8080808080808080u
 
 /* May stand at any address and over any type. */
 typedef uint64_t vec32 __attribute__((vector_size(32), aligned(1), may_alias));
@@ -35,52 +36,53 @@ static inline uint64_t key_word(const uint8_t key[4], size_t phase)
     return phase == 0 ? w : FRONT(w, phase) | BACK(w, 8 - phase);
 }
 
-/* dst is src, or does not overlap it. */
-WF_INLINE void mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t k)
+/* dst is src, or does not overlap it. True when all of dst is ASCII. */
+WF_INLINE bool mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t k)
 {
     const vec32 kv = { k, k, k, k };
+    vec32 any = { 0 };
     size_t i = 0;
     for (; n - i >= sizeof kv; i += sizeof kv)
-        *(vec32 *)(dst + i) = *(const vec32 *)(src + i) ^ kv;
+        any |= *(vec32 *)(dst + i) = *(const vec32 *)(src + i) ^ kv;
+    uint64_t bits = any[0] | any[1] | any[2] | any[3];
     for (; n - i >= sizeof k; i += sizeof k) {
         uint64_t w;
         memcpy(&w, src + i, sizeof w);
         w ^= k;
+        bits |= w;
         memcpy(dst + i, &w, sizeof w);
     }
     for (; i < n; i++, k = FRONT(k, 1)) /* fewer than 8 are left: k lasts */
-        dst[i] = src[i] ^ OCTET0(k);
+        bits |= dst[i] = src[i] ^ OCTET0(k);
+    return (bits & HIGH_BITS) == 0;
 }
 
 /* Apart, so that short payloads do not pay for its registers. */
-static WF_WIDE void mask_wide(uint8_t *dst, const uint8_t *src, size_t n,
+static WF_WIDE bool mask_wide(uint8_t *dst, const uint8_t *src, size_t n,
                               const uint8_t key[4], size_t phase)
 {
-    mask_through(dst, src, n, key_word(key, phase));
+    return mask_through(dst, src, n, key_word(key, phase));
 }
 
-static __attribute__((noinline)) void
+static __attribute__((noinline)) bool
 mask_long(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t key[4], size_t phase)
 {
     if (WF_HAS_WIDE)
-        mask_wide(dst, src, n, key, phase);
-    else
-        mask_through(dst, src, n, key_word(key, phase));
+        return mask_wide(dst, src, n, key, phase);
+    return mask_through(dst, src, n, key_word(key, phase));
 }
 
-void wf_mask(uint8_t *p, size_t n, const uint8_t key[4], size_t phase)
+bool wf_mask(uint8_t *p, size_t n, const uint8_t key[4], size_t phase)
 {
     if (n >= WIDE_MIN)
-        mask_long(p, p, n, key, phase);
-    else
-        mask_through(p, p, n, key_word(key, phase));
+        return mask_long(p, p, n, key, phase);
+    return mask_through(p, p, n, key_word(key, phase));
 }
 
-void wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
+bool wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
                   const uint8_t key[4], size_t phase)
 {
     if (n >= WIDE_MIN)
-        mask_long(dst, src, n, key, phase);
-    else
-        mask_through(dst, src, n, key_word(key, phase));
+        return mask_long(dst, src, n, key, phase);
+    return mask_through(dst, src, n, key_word(key, phase));
 }

@@ -287,9 +287,9 @@ bool wf_session_take_payload(wf_session *s, uint8_t *p, size_t k)
     s->left -= k;
     while (k > 0) {
         size_t n = WF_MIN(k, CACHED);
-        if (!s->client)
-            wf_mask(p, n, s->key, (size_t)s->phase);
-        if (s->kind == WF_OP_TEXT && !wf_utf8_feed(&s->utf8, p, n))
+        bool ascii = !s->client && wf_mask(p, n, s->key, (size_t)s->phase);
+        bool fine = ascii && s->utf8 == WF_UTF8_START;
+        if (s->kind == WF_OP_TEXT && !fine && !wf_utf8_feed(&s->utf8, p, n))
             return fail(s, WF_CLOSE_INVALID_DATA, "text is not UTF-8"); /* RFC 6455 8.1 */
         s->phase += n;
         p += n;
@@ -456,8 +456,8 @@ static bool take_small(wf_session *s, uint8_t **p, size_t *n, wf_message *m)
     size_t len = h[1] ^ WF_FRAME_MASKED; /* over 125: unmasked, or a longer form */
     if (len > WF_CONTROL_MAX || *n < 6 + len || len > s->limits->max_message)
         return false;
-    wf_mask(h + 6, len, h + 2, 0);
-    if (h[0] == (WF_FRAME_FIN | WF_OP_TEXT) && !wf_utf8_valid(h + 6, len)) {
+    bool ascii = wf_mask(h + 6, len, h + 2, 0);
+    if (!ascii && h[0] == (WF_FRAME_FIN | WF_OP_TEXT) && !wf_utf8_valid(h + 6, len)) {
         wf_mask(h + 6, len, h + 2, 0); /* the other way reports it */
         return false;
     }
