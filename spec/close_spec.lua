@@ -426,22 +426,17 @@ describe("a connection that ends without a close", function()
       assert.equal("closed", code)
    end
 
-   both("gives what came before a reset that sending noticed", function(ws, c)
-      for i = 1, 60 do c:text("message " .. i) end
-      c:bye(4001, "enough")
-      until_unsendable(ws, c)
-      for i = 1, 60 do assert.equal("message " .. i, ws:receive(SOON)) end
-      assert.is_nil((ws:receive(SOON)))
-      check_closed(ws, 4001, "enough", true)
-   end)
-
-   both("gives it to the end that a reset is", function(ws, c)
-      for i = 1, 60 do c:text("message " .. i) end
-      until_unsendable(ws, c)
-      for i = 1, 60 do assert.equal("message " .. i, ws:receive(SOON)) end
-      assert.is_nil((ws:receive(SOON)))
-      check_closed(ws, 1006, "", false)
-   end)
+   for _, close in ipairs { { 4001, "enough", true }, { 1006, "", false } } do
+      both(("gives what came before a reset that sending noticed, and %d"):format(close[1]),
+         function(ws, c)
+            for i = 1, 60 do c:text("message " .. i) end
+            if close[3] then c:bye(close[1], close[2]) end
+            until_unsendable(ws, c)
+            for i = 1, 60 do assert.equal("message " .. i, ws:receive(SOON)) end
+            assert.is_nil((ws:receive(SOON)))
+            check_closed(ws, table.unpack(close))
+         end)
+   end
 
    both("does not keep a peer that is gone for what nobody takes", function(ws, c)
       for i = 1, 60 do c:text("message " .. i) end

@@ -6,21 +6,13 @@ local weft = require "weft"
 local json = require "cjson"
 local process = require "spec.process"
 local raw = require "spec.raw"
+local rig = require "spec.pieces_rig"
 local server = require "spec.helper_server"
 
 local PMD = "permessage-deflate"
 local NO_TAKEOVER = "; server_no_context_takeover; client_no_context_takeover"
 
--- Text that compresses, but not beyond max_ratio.
-local function sample(n)
-   local parts, size, i = {}, 0, 0
-   while size < n do
-      i = i + 1
-      parts[i] = ('{"id":%d,"v":%d,"name":"été"},'):format(i, i * 7919 % 100003)
-      size = size + #parts[i]
-   end
-   return table.concat(parts)
-end
+local sample = rig.sample -- compresses, but not beyond max_ratio
 
 local function noise(n)
    local x, parts = 88172645463325252, {}

@@ -8,6 +8,7 @@ local rig = require "spec.topic_rig"
 local run, blame = raw.run, server.blame
 local SOON, rounds = raw.SOON, raw.rounds
 local serve, take, taken = rig.serve, rig.take, rig.taken
+
 describe("subscribing with since", function()
    local function publish(app, topic, from, to)
       local epoch, offset

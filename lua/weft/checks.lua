@@ -1,12 +1,12 @@
--- checks: what options must be beside their type and range. Each returns nil for a value that is
--- fine, or what it must be instead; options.lua calls them by `check` of a rule in limits.lua.
+-- checks: what options must be beside their type and range. A check returns nil for a value that
+-- is fine, or what it must be instead; options.lua calls them by `check` of a rule in limits.lua.
 
 local core = require "weft.core"
 local options = require "weft.options"
 
 local checks = {}
 
--- RFC 9110 5.6.2
+--- Is it a token (RFC 9110 5.6.2)?
 function checks.is_token(s)
    return s:find("^[%w!#$%%&'*+.^_`|~-]+$") ~= nil
 end
@@ -24,6 +24,7 @@ function checks.subprotocols(list)
    end
 end
 
+--- A check for one of these: { value = true, ... }.
 function checks.one_of(values)
    return function(v)
       if values[v] then return end
@@ -135,7 +136,7 @@ end
 
 -- RFC 6455 7.4: those that an endpoint may send.
 function checks.close_code(v)
-   if v <= 1003 or (v >= 1007 and v <= 1014) or v >= 3000 then return nil end
+   if core.is_close_code(v) then return nil end
    return ("must be 1000 to 1003, 1007 to 1014, or 3000 to 4999, got %d"):format(v)
 end
 

@@ -28,11 +28,15 @@ local function record_of(app, ip)
    return record
 end
 
+local function is_shared(app, ip)
+   return ip == "unix:" or behind.is_proxy(app.behind, ip)
+end
+
 --- One more of that address: its record, or nil where it is not counted; or false, status, the
 -- option that says no.
 function claims.claim(app, ip)
    local most = app.limits.max_connections_per_ip
-   if most == 0 or ip == "unix:" or behind.is_proxy(app.behind, ip) then return nil end
+   if most == 0 or is_shared(app, ip) then return nil end
    local record = record_of(app, rate.key(ip))
    if record.taken >= most then return false, 429, "max_connections_per_ip" end
    record.taken = record.taken + 1
@@ -41,8 +45,8 @@ end
 
 --- The same for a connection, which may also come too soon after others of its address.
 function claims.admit_address(app, ip)
-   local counts = app.connection_rate and ip ~= "unix:" and not behind.is_proxy(app.behind, ip)
-   if counts and app.connection_rate:take(ip, core.now()) > 0 then
+   local rates = not is_shared(app, ip) and app.connection_rate
+   if rates and rates:take(ip, core.now()) > 0 then
       app.limited = app.limited + 1
       return false, 429, "connection_rate"
    end

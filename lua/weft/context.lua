@@ -1,5 +1,6 @@
 -- context: ctx, what the hooks of a channel see of a client.
 
+local checks = require "weft.checks"
 local limits = require "weft.limits"
 local options = require "weft.options"
 local topics = require "weft.topics"
@@ -81,10 +82,9 @@ local function check_code(code, level)
       level + 1)
 end
 
--- RFC 6455 5.5: with its code the reason has to fit into a control frame.
 local function check_reason(message, level)
-   if not message or #message <= 123 and utf8.len(message) then return end
-   error("ctx:kick: without a topic the message has at most 123 bytes of UTF-8", level + 1)
+   local why = message and checks.close_reason(message)
+   if why then error("ctx:kick: without a topic the message " .. why, level + 1) end
 end
 
 --- ctx:kick([topic [, code [, message]]]): ends a subscription, or without topic the connection

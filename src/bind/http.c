@@ -77,10 +77,11 @@ void wf_request_push_protocol(lua_State *L, const wf_request *r)
 
 void wf_request_agree(wf_request *r, const char *protocol, size_t n)
 {
+    static const char field[] = "sec-websocket-protocol";
     const char *p = wf_request_bytes(r);
     for (int i = 0; i < r->nfields; i++) {
         wf_span v = r->fields[i].value;
-        if (!same_name(p, r->fields[i].name, "sec-websocket-protocol", 22))
+        if (!same_name(p, r->fields[i].name, field, sizeof field - 1))
             continue;
         for (size_t at = v.at; at + n <= v.at + v.len; at += 1 + name_length(p + at))
             if (name_length(p + at) == n && memcmp(p + at, protocol, n) == 0)

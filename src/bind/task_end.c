@@ -35,8 +35,8 @@ void wf_task_report(lua_State *L, wf_state *st, wf_task *t, int text)
     if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
         lua_writestringerror("weft: on_error failed: %s\n",
                              lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
-        lua_writestringerror("weft: %s\n",
-                             lua_tostring(L, text)); /* nobody has seen it */
+        /* and what it should have told, which nobody has seen */
+        lua_writestringerror("weft: %s\n", lua_tostring(L, text));
         lua_pop(L, 1);
     }
 }

@@ -319,12 +319,23 @@ static bool can_wait(lua_State *L)
     return st->current ? st->current->co == L && lua_isyieldable(L) : !st->loop->turning;
 }
 
+static bool is_close_code(lua_Integer code)
+{
+    return code > 0 && code < 65536 && wf_close_code_valid((unsigned)code);
+}
+
+/* is_close_code(code) -> may a close frame have it? (RFC 6455 7.4) */
+static int l_is_close_code(lua_State *L)
+{
+    lua_pushboolean(L, is_close_code(luaL_checkinteger(L, 1)));
+    return 1;
+}
+
 /* [-0, +0, raises] */
 static unsigned check_close_code(lua_State *L, int arg)
 {
     lua_Integer code = luaL_optinteger(L, arg, WF_CLOSE_NORMAL);
-    bool fine = code > 0 && code < 65536 && wf_close_code_valid((unsigned)code);
-    luaL_argcheck(L, fine, arg,
+    luaL_argcheck(L, is_close_code(code), arg,
                   "a close code is 1000 to 1003, 1007 to 1014, or 3000 to 4999");
     return (unsigned)code;
 }
@@ -477,8 +488,14 @@ static void add_receiving(lua_State *L, int module)
     wf_class_add(L, module, WF_CLASS_WEBSOCKET, receiving_methods, 3);
 }
 
+static const luaL_Reg functions[] = {
+    { "is_close_code", l_is_close_code },
+    { NULL, NULL },
+};
+
 void wf_open_websocket(lua_State *L, int module)
 {
+    wf_set_functions(L, module, functions);
     wf_class_new(L, module, WF_CLASS_WEBSOCKET, meta, methods);
     add_receiving(L, module);
 }

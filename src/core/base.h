@@ -50,6 +50,8 @@ enum wf_error {
 #define WF_WIDE
 #define WF_HAS_WIDE false
 #endif
+/* Of eight octets the bits that are 0 in ASCII. */
+#define WF_HIGH_BITS 0x8080808080808080u
 #define WF_INLINE static inline __attribute__((always_inline))
 #define WF_CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 

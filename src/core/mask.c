@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define WIDE_MIN 256 /* bytes: below, asking costs what it saves */
-#define HIGH_BITS 0x8080808080808080u
 
 /* May stand at any address and over any type. */
 typedef uint64_t vec32 __attribute__((vector_size(32), aligned(1), may_alias));
@@ -54,7 +53,7 @@ WF_INLINE bool mask_through(uint8_t *dst, const uint8_t *src, size_t n, uint64_t
     }
     for (; i < n; i++, k = FRONT(k, 1)) /* fewer than 8 are left: k lasts */
         bits |= dst[i] = src[i] ^ OCTET0(k);
-    return (bits & HIGH_BITS) == 0;
+    return (bits & WF_HIGH_BITS) == 0;
 }
 
 /* Apart, so that short payloads do not pay for its registers. */
@@ -79,10 +78,11 @@ bool wf_mask(uint8_t *p, size_t n, const uint8_t key[4], size_t phase)
     return mask_through(p, p, n, key_word(key, phase));
 }
 
-bool wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
+void wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
                   const uint8_t key[4], size_t phase)
 {
     if (n >= WIDE_MIN)
-        return mask_long(dst, src, n, key, phase);
-    return mask_through(dst, src, n, key_word(key, phase));
+        mask_long(dst, src, n, key, phase);
+    else
+        mask_through(dst, src, n, key_word(key, phase));
 }

@@ -14,7 +14,7 @@ WF_HIDDEN_BEGIN
 bool wf_mask(uint8_t *p, size_t n, const uint8_t key[4], size_t phase);
 
 /* The same from src to dst, which do not overlap. */
-bool wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
+void wf_mask_copy(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
                   const uint8_t key[4], size_t phase);
 
 WF_HIDDEN_END

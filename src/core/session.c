@@ -390,10 +390,9 @@ static void take_close(wf_session *s, const uint8_t *body, size_t n)
     wf_session_close(s, n >= 2 ? code : 0, NULL, 0);
     s->state = WF_SESSION_DONE;
     s->code = (uint16_t)code;
-    s->control_len = 0;
-    if (n >
-        2) /* the body may be what is kept; without memory there is no reason to tell */
-        keep_control(s, body + 2, n - 2);
+    s->control_len = 0; /* the body may be what was kept */
+    if (n > 2)
+        keep_control(s, body + 2, n - 2); /* without memory: no reason to tell */
 }
 
 static void answer_ping(wf_session *s, const uint8_t *body, size_t n)

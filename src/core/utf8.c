@@ -56,8 +56,6 @@ static const uint64_t rows[256] = {
     [0xF5 ... 0xFF] = LEAD(BAD),
 };
 
-static const uint64_t high_bits = 0x8080808080808080u;
-
 static inline uint64_t word(const uint8_t *p)
 {
     uint64_t w;
@@ -67,7 +65,7 @@ static inline uint64_t word(const uint8_t *p)
 
 static inline bool ascii32(const uint8_t *p)
 {
-    return ((word(p) | word(p + 8) | word(p + 16) | word(p + 24)) & high_bits) == 0;
+    return ((word(p) | word(p + 8) | word(p + 16) | word(p + 24)) & WF_HIGH_BITS) == 0;
 }
 
 typedef uint64_t vec32 __attribute__((vector_size(32), aligned(1), may_alias));
@@ -82,7 +80,7 @@ WF_INLINE size_t ascii_through(const uint8_t *p, size_t n)
     for (; n - i >= RUN; i += RUN) {
         const vec32 *v = (const vec32 *)(p + i);
         vec32 any = v[0] | v[1] | v[2] | v[3];
-        if ((any[0] | any[1] | any[2] | any[3]) & high_bits)
+        if ((any[0] | any[1] | any[2] | any[3]) & WF_HIGH_BITS)
             break;
     }
     return i;
@@ -132,7 +130,7 @@ static inline uint64_t feed(uint64_t s, const uint8_t *p, size_t n)
         if (WF_UNLIKELY(s == BAD))
             return BAD;
     }
-    for (; n >= 8 && s == START && (word(p) & high_bits) == 0; p += 8, n -= 8)
+    for (; n >= 8 && s == START && (word(p) & WF_HIGH_BITS) == 0; p += 8, n -= 8)
         ;
     return steps(s, p, n);
 }

@@ -107,8 +107,7 @@ static bool exhausted(int err)
            err == EPERM;
 }
 
-/* The peer gave up between its handshake and our accept, or its network did (accept(2)).
- */
+/* The peer, or its network, gave up between its handshake and our accept (accept(2)). */
 static bool peer_gone(int err)
 {
     return err == EINTR || err == ECONNABORTED || err == EPROTO || err == ENETDOWN ||
