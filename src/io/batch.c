@@ -106,6 +106,8 @@ static void prepare(wf_batch *b, wf_batch_op *ops, unsigned n)
         sqe->addr = (uintptr_t)ops[i].p;
         sqe->len = (unsigned)ops[i].n;
         sqe->msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT; /* done at once, or EAGAIN */
+        if (ops[i].more)
+            sqe->msg_flags |= MSG_MORE;
         sqe->user_data = (uintptr_t)&ops[i];
         ops[i].result = -EAGAIN;
         b->sq_array[slot] = slot;

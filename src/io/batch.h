@@ -17,6 +17,7 @@ typedef struct wf_batch wf_batch;
 typedef struct wf_batch_op {
     int fd;
     bool send; /* else receive */
+    bool more; /* the sender's end follows at once */
     void *p;   /* a send does not write there */
     size_t n;
     long result; /* as of send(2) or recv(2), or minus an errno */

@@ -11,6 +11,9 @@
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* BSDs: SO_NOSIGPIPE, set when the socket is made */
 #endif
+#ifndef MSG_MORE
+#define MSG_MORE 0 /* Linux: what was sent leaves with what follows, our end here */
+#endif
 
 static long socket_read(wf_stream *s, void *p, size_t n)
 {
@@ -25,10 +28,11 @@ static long socket_write(wf_stream *s, const struct iovec *iov, int n)
 {
     struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov,
                         .msg_iovlen = (size_t)n };
+    int flags = MSG_NOSIGNAL | (wf_stream_is_last(s) ? MSG_MORE : 0);
     ssize_t k;
     do
-        k = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                   : sendmsg(s->fd, &m, MSG_NOSIGNAL);
+        k = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags)
+                   : sendmsg(s->fd, &m, flags);
     while (k < 0 && errno == EINTR);
     if (k >= 0)
         return k;

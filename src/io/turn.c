@@ -89,7 +89,8 @@ void wf_stream_flush_dirty(wf_loop *loop)
             streams[n] = s;
             const wf_seg *seg = s->out.head;
             void *bytes = (void *)(uintptr_t)seg->p;
-            sends[n++] = (wf_batch_op){ s->fd, true, bytes, seg->n, 0 };
+            sends[n++] =
+                (wf_batch_op){ s->fd, true, wf_stream_is_last(s), bytes, seg->n, 0 };
         }
         flush_batch(loop, streams, sends, n);
     }
