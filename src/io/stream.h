@@ -10,6 +10,13 @@
 #include "io/batch.h"
 #include "io/loop.h"
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* BSDs: SO_NOSIGPIPE, set when the socket is made */
+#endif
+#ifndef MSG_MORE
+#define MSG_MORE 0 /* Linux: what is sent leaves with what follows, our end perhaps */
+#endif
+
 WF_HIDDEN_BEGIN
 
 typedef struct wf_stream wf_stream;

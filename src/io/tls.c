@@ -16,13 +16,6 @@
 
 #define RECORD 16384 /* bytes of the biggest (RFC 8446 5.1) */
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
-#endif
-#ifndef MSG_MORE
-#define MSG_MORE 0
-#endif
-
 static void tls_close(wf_stream *s);
 
 static wf_tls *tls_of(const wf_stream *s)

@@ -8,13 +8,6 @@
 
 #include "io/stream.h"
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* BSDs: SO_NOSIGPIPE, set when the socket is made */
-#endif
-#ifndef MSG_MORE
-#define MSG_MORE 0 /* Linux: what was sent leaves with what follows, our end here */
-#endif
-
 static long socket_read(wf_stream *s, void *p, size_t n)
 {
     ssize_t k;
