@@ -42,6 +42,7 @@ local CHECKS = {
    "times may be endless",
    "a refusal that the server calls closed is one like others",
    "is alive where clocks are coarse",
+   "is more patient with each connection that falls silent, until one answers",
    "bears what is only nearly weft.1",
    "params that fail for a connection that is lost meanwhile delay no other",
    "a topic that is subscribed to when the connection opens is asked for once",

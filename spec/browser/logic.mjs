@@ -17,7 +17,7 @@ globalThis.removeEventListener = page.removeEventListener.bind(page);
 globalThis.reportError = (error) => reported.push(error.message);
 const { Weft, WeftError } = await import("../../lua/weft/browser/weft.js");
 
-const PATIENCE = 20_000;
+const PATIENCE = 20_000, { setTimeout: wait, clearTimeout: forget } = globalThis;
 const QUICK = { transports: ["websocket"], minDelay: 10, maxDelay: 40 };
 
 function expect(condition, why) {
@@ -30,8 +30,8 @@ function same(wanted, got, what = "") {
 }
 
 const bounded = (promise, what) => new Promise((done, failed) => {
-  const timer = setTimeout(() => failed(new Error(`${what} did not come`)), PATIENCE);
-  promise.then(done, failed).finally(() => clearTimeout(timer));
+  const timer = wait(() => failed(new Error(`${what} did not come`)), PATIENCE);
+  promise.then(done, failed).finally(() => forget(timer));
 });
 
 // The next event of a Weft or Room for which `fits` holds: its arguments.
@@ -58,11 +58,13 @@ async function fails(promise, code) {
   throw new Error(`wanted ${code}, and it went well`);
 }
 
-// A server whose connections are taken and answered by hand. Pings are answered unless it is mute.
+// A server whose connections are taken and answered by hand. Pings are answered unless it is mute,
+// or has said enough: then only the first of each connection.
 class Server {
   #waiting = [];
   #came = [];
   mute = false;
+  terse = false;
 
   static async start() {
     const self = new Server();
@@ -74,7 +76,7 @@ class Server {
   }
 
   #take(socket) {
-    const peer = { socket, inbox: [], wake: null };
+    const peer = { socket, inbox: [], wake: null, pings: 0 };
     peer.say = (...objects) => objects.forEach((it) => socket.send(JSON.stringify(it)));
     peer.take = async (type) => {
       while (!peer.inbox.length) await bounded(new Promise((done) => { peer.wake = done; }), type);
@@ -93,8 +95,10 @@ class Server {
   }
 
   #hear(peer, object) {
+    peer.first ??= object.type;
     if (object.type === "ping") {
-      if (!this.mute) peer.say({ type: "reply", id: object.id });
+      peer.pings++;
+      if (!this.mute && !(this.terse && peer.pings > 1)) peer.say({ type: "reply", id: object.id });
       return;
     }
     peer.inbox.push(object);
@@ -568,6 +572,61 @@ await check("is alive where clocks are coarse", async (server, connect) => {
     await bounded(once(peer.socket, "message"), "the next ping"); // it comes if the last one was answered
   } finally {
     performance.now = real;
+  }
+});
+
+// A clock that goes on only when it is told to.
+function fakeClock() {
+  const real = { setTimeout, clearTimeout }, { now } = performance, timers = new Set();
+  const clock = { time: 0 };
+  performance.now = () => clock.time;
+  globalThis.setTimeout = (f, delay = 0) => {
+    const timer = { at: clock.time + delay, f };
+    timers.add(timer);
+    return timer;
+  };
+  globalThis.clearTimeout = (timer) => timers.delete(timer);
+  clock.ring = () => {
+    const [first] = [...timers].sort((one, other) => one.at - other.at);
+    timers.delete(first);
+    clock.time = Math.max(clock.time, first.at);
+    first.f();
+  };
+  clock.restore = () => Object.assign(performance, { now }) && Object.assign(globalThis, real);
+  return clock;
+}
+
+await check("is more patient with each connection that falls silent, until one answers", async (server, connect) => {
+  const clock = fakeClock();
+  try {
+    const weft = connect(), room = weft.subscribe("room.1"), lasted = [], asked = [];
+    const open = async () => {
+      while (weft.state === "waiting") clock.ring();
+      const peer = await server.connection();
+      server.terse = true;
+      await peer.take("subscribe").then(({ id }) => peer.say({ type: "reply", id, data: {} }));
+      same("ping", peer.first); // that nothing long can be before its answer
+      await becomes(room, "subscribed");
+      return peer;
+    };
+    const lose = async (peer, since) => {
+      while (weft.state === "open") clock.ring();
+      lasted.push(Math.round((clock.time - since) / 1000));
+      await bounded(once(peer.socket, "close"), "the end");
+      asked.push(peer.pings - 1);
+    };
+    for (let i = 0; i < 6; i++) await lose(await open(), clock.time);
+    same([35, 45, 65, 105, 185, 185], lasted.splice(0), "seconds:");
+    same([1, 2, 4, 8, 16, 16], asked.splice(0), "pings:");
+    const peer = await open(), came = next(room, "message"), opened = clock.time;
+    while (clock.time < opened + 25_000) clock.ring();
+    peer.say(message("it was long", 1));
+    await came;
+    await lose(peer, clock.time);
+    await lose(await open(), clock.time);
+    same([35, 45], lasted, "after an answer:");
+  } finally {
+    clock.restore();
   }
 });
 

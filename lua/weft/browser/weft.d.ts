@@ -21,7 +21,9 @@ export interface Options {
   /** How long a call waits for its answer, unless told otherwise. Default: 10,000. */
   callTimeout?: number;
   /** After how long a silence the server is asked whether it is there, and how long it may take to
-   *  say so. Default: 25,000 and 10,000; Infinity: never, and without end. */
+   *  say so. Default: 25,000 and 10,000; Infinity: never, and without end. A page sees nothing of a
+   *  message before it is whole, so each connection that ends by this gives the next one twice the time
+   *  to answer, up to 16 times, until one does. */
   pingInterval?: number;
   pingTimeout?: number;
   /** How many publications and calls may wait for the connection. Default: 100. */

@@ -14,6 +14,7 @@ const DEFAULTS = {
 const STABLE = 5_000;       // a connection that lasted as long makes the next wait short again
 const PROBE = 5_000;        // how long a connection may be silent when it is asked out of turn
 const BLOCKED = 600_000;    // how long WebSocket is left alone once it is known to be blocked
+const FORBEARING = 4;       // how often the time for an answer doubles
 const CROWDED = 1 << 16;    // bytes on their way, above which what is volatile is left out
 const LATER = 1;            // seconds, when the server has too much under way and does not say how long
 const BATCH = 1 << 15;      // characters of one POST, as long as one message is not longer
@@ -300,6 +301,7 @@ export class Weft extends Emitter {
   #least = Infinity;        // after how long the link wants to hear of us
   #probed = 0;
   #asked = false;           // since then nothing has come
+  #patience = 0;            // how many links in a row were heard, and then did not answer
   #failures = 0;
   #without = false;         // this round had no WebSocket that said anything
   #refused = 0;             // how often that was so and another transport worked
@@ -377,9 +379,9 @@ export class Weft extends Emitter {
     this.#least = least;
     this.#since = performance.now();
     this.#show("open");
-    for (const room of this.#rooms.values()) this.#join(room);
     if (this.#link !== link) return; // a listener has closed it
     this.#probe(this.#options.pingTimeout); // that it opened proves nothing yet: proxies do, too
+    for (const room of this.#rooms.values()) this.#join(room);
   }
 
   #join(room) {
@@ -454,15 +456,24 @@ export class Weft extends Emitter {
 
   // ---- is it alive? ----
 
-  #probe(limit) {
+  // A page sees nothing of a message before its end, so one may be long under way. It was in vain if the
+  // next link had no more time for it; and a server that pings wants to hear of us meanwhile.
+  #probe(limit, left = limit * 2 ** (this.#heard === null ? 0 : this.#patience)) {
     this.#link.send(`{"type":"ping","id":${++this.#id}}`);
     this.#probed = performance.now();
     this.#asked = true; // clocks are too coarse to compare times, for privacy's sake
     clearTimeout(this.#pulse);
-    this.#pulse = after(Math.min(limit, this.#least), () => {
+    const step = Math.min(limit, left, this.#least);
+    this.#pulse = after(step, () => {
       if (!this.#asked) this.#beat();
-      else this.#lost(1006, "ping timeout");
+      else if (step < left) this.#probe(limit, left - step);
+      else this.#silent();
     });
+  }
+
+  #silent() {
+    if (this.#heard !== null) this.#patience = Math.min(this.#patience + 1, FORBEARING);
+    this.#lost(1006, "ping timeout");
   }
 
   #beat() {
@@ -480,7 +491,7 @@ export class Weft extends Emitter {
         this.#blocked = performance.now() + BLOCKED;
         this.#refused = 0;
       }
-    }
+    } else if (this.#asked) this.#patience = 0;
     this.#heard = performance.now();
     this.#asked = false;
   }
