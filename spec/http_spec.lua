@@ -1,5 +1,6 @@
 local weft = require "weft"
 local server = require "spec.helper_server"
+local raw = require "spec.raw"
 
 local run, serve = server.run, server.serve
 
@@ -441,6 +442,27 @@ describe("a connection", function()
          peer.stream:receive "*a"
          assert.is_true(weft.now() - start < 20)
       end)
+   end)
+
+   it("is long where a response is taken bit by bit: in one string, in pieces, by events", function()
+      run(function()
+         local size, app = 12 << 20, server.app { send_timeout = raw.time(0.3) }
+         app:get("/string", function() return 200, nil, ("x"):rep(size) end)
+         app:get("/piece", function()
+            return 200, { ["content-length"] = size }, ("x"):rep(size):gmatch ".+"
+         end)
+         app:events("/event", function(stream) stream:send(("x"):rep(size)) end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         for _, path in ipairs { "/string", "/piece", "/event" } do
+            local peer, start = server.dial(port), weft.now()
+            peer:send(("GET %s HTTP/1.1\r\nhost: x\r\n\r\n"):format(path))
+            for _ = 1, size, 65536 do
+               assert(peer.stream:receive(65536))
+               weft.sleep(raw.time(0.005))
+            end
+            assert(weft.now() - start > raw.time(0.3), "it was taken at once")
+         end
+      end, 60)
    end)
 
    it("ends when a response is not taken", function()

@@ -143,13 +143,13 @@ end
 
 local function read(one, ws)
    for message, kind in ws:messages() do
+      one:drain() -- what is answered at once waits, too
       if kind == "binary" then
          one:refuse("a binary message", #message)
       else
          one:receive(message)
       end
       one:wait()
-      one:drain()
    end
 end
 

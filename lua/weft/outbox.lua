@@ -19,8 +19,11 @@ function outbox.new(most)
    return setmetatable({ entries = list.new(), bytes = 0, most = most, under_way = false }, outbox)
 end
 
+-- Where nothing is under way the client has taken all that came before this turn, and what is
+-- behind that, small answers say, keeps no text back for its size.
 local function has_room(self, text)
-   return self.bytes == 0 or self.bytes + #text <= self.most
+   if self.bytes == 0 or not self.under_way and self.bytes <= self.most then return true end
+   return self.bytes + #text <= self.most
 end
 
 local function append(self, text)

@@ -138,7 +138,7 @@ local function exchange(app, stream, request, path)
    local fine, status, why = framing.frame(request, stream, app.limits.body_timeout,
       limits.max_body)
    if not fine then return response.refuse(stream, request, status, nil, why) end
-   stream:settimeout(app.limits.send_timeout)
+   stream:settimeout(app.limits.send_timeout, "b") -- of a peer that takes nothing, not of a long answer
    if params then request.params = params end
    local ok, plan = guarded(produce, app, request, path, route, methods)
    if not ok then return answer_failure(stream, request, plan) end
@@ -221,7 +221,7 @@ local function answer_for_all(app, stream, request)
    local limits = app.limits
    local fine, status, why = framing.frame(request, stream, limits.body_timeout, limits.max_body)
    if not fine then return response.refuse(stream, request, status, nil, why) end
-   stream:settimeout(limits.send_timeout)
+   stream:settimeout(limits.send_timeout, "b")
    local keep = wants_to_stay(request) and framing.can_drain(request)
    return response.send(stream, response.plan(request, keep, 204)) and framing.drain(request)
 end

@@ -204,6 +204,8 @@ static int write_step(lua_State *L, wf_writer *w, wf_ws *ws, size_t at)
                 return wf_fail_busy(L, "send on this connection"), fail_write(L, at);
             wf_wait_begin(L, ws->options->send_timeout);
             w->busy = true;
+            lua_settop(L, 2);
+            lua_pushinteger(L, (lua_Integer)ws->stream->out.bytes);
             return wf_wait(L, &ws->stream->writer, write_k, (lua_KContext)at);
         } else {
             size_t k = WF_MIN(n - at, (size_t)WF_WRITE_BYTES);
@@ -226,7 +228,10 @@ static int write_k(lua_State *L, int status, lua_KContext at)
     wf_writer *w = wf_class_check(L, 1, WF_CLASS_WRITER);
     wf_woken_task(L);
     w->busy = false;
-    if (wf_woken(L) == WF_TIMEOUT) {
+    wf_ws *ws = websocket_of(L);
+    bool late = wf_woken(L) == WF_TIMEOUT;
+    size_t before = (size_t)lua_tointeger(L, 3);
+    if (late && !(ws && ws->stream && wf_stream_is_moving(L, ws->stream, before))) {
         wf_fail_timeout(L, "write: the peer is slow");
         return fail_write(L, (size_t)at);
     }

@@ -222,7 +222,26 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
     return 4;
 }
 
+bool wf_stream_is_moving(lua_State *L, wf_stream *s, size_t before)
+{
+    if (wf_time() >= wf_woken_task(L)->deadline)
+        return false;
+    wf_stream_flush(s);
+    return s->out.bytes < before;
+}
+
 static int send_k(lua_State *L, int status, lua_KContext taken);
+
+/* What is queued now stays behind the arguments. [-0, +n, raises] */
+static int send_wait(lua_State *L, wf_stream *s, lua_KContext taken, bool anew)
+{
+    if (anew) {
+        wf_wait_begin(L, s->timeout);
+        lua_settop(L, 4);
+        lua_pushinteger(L, (lua_Integer)s->out.bytes);
+    }
+    return wf_wait(L, &s->writer, send_k, taken);
+}
 
 /* Hands over from byte `taken` on, a mark's worth at a time. [-0, +1|4, raises] */
 static int send_step(lua_State *L, lua_KContext taken, bool first)
@@ -234,10 +253,8 @@ static int send_step(lua_State *L, lua_KContext taken, bool first)
     while (taken < last) {
         if (!s || s->fd < 0)
             return fail_send(L, s, WF_CLOSED, taken);
-        if (s->out.bytes > WF_STREAM_HIGH && (first || s->stepwise))
-            wf_wait_begin(L, s->timeout);
         if (s->out.bytes > WF_STREAM_HIGH)
-            return wf_wait(L, &s->writer, send_k, taken);
+            return send_wait(L, s, taken, first || s->stepwise);
         size_t n = WF_MIN((size_t)(last - taken), WF_STREAM_HIGH);
         enum wf_error e = wf_stream_write(s, data + taken, n);
         if (e != WF_OK)
@@ -256,7 +273,9 @@ static int send_k(lua_State *L, int status, lua_KContext taken)
     wf_woken_task(L);
     if (s)
         s->resuming = false;
-    if (wf_woken(L) == WF_TIMEOUT)
+    bool late = wf_woken(L) == WF_TIMEOUT;
+    size_t before = (size_t)lua_tointeger(L, 5);
+    if (late && !(s && s->stepwise && wf_stream_is_moving(L, s, before)))
         return fail_send(L, s, WF_TIMEOUT, taken);
     return send_step(L, taken, false);
 }

@@ -177,16 +177,31 @@ static int hand_over(lua_State *L, wf_ws *ws)
     return wf_websocket_fail_send(L, ws, e);
 }
 
-static int send_k(lua_State *L, int status, lua_KContext ctx)
+static int send_step(lua_State *L, wf_ws *ws);
+
+/* before: the bytes that were queued when the wait began. */
+static int send_k(lua_State *L, int status, lua_KContext before)
 {
-    (void)status, (void)ctx;
+    (void)status;
     enum wf_error e = wf_woken(L);
     wf_ws *ws = wf_websocket_of(L);
-    if (e == WF_TIMEOUT)
-        return wf_fail_timeout(L, "send: the peer is slow");
+    if (e == WF_TIMEOUT) {
+        if (!ws || !ws->stream || !wf_stream_is_moving(L, ws->stream, (size_t)before))
+            return wf_fail_timeout(L, "send: the peer is slow");
+        return send_step(L, wf_websocket_of(L));
+    }
     if (ws && wf_ws_choked(ws))
-        return wf_wait(L, &ws->stream->writer, send_k, 0);
+        return wf_wait(L, &ws->stream->writer, send_k, before);
     return hand_over(L, ws);
+}
+
+/* [-0, +1|3, raises] */
+static int send_step(lua_State *L, wf_ws *ws)
+{
+    if (!ws || !wf_ws_choked(ws))
+        return hand_over(L, ws);
+    wf_wait_begin(L, ws->options->send_timeout);
+    return wf_wait(L, &ws->stream->writer, send_k, (lua_KContext)ws->stream->out.bytes);
 }
 
 static int ws_send(lua_State *L)
@@ -199,8 +214,7 @@ static int ws_send(lua_State *L)
     wf_message_options(L, 4);
     if (ws->stream->writer)
         return wf_fail_busy(L, "send on this connection");
-    wf_wait_begin(L, ws->options->send_timeout);
-    return wf_wait(L, &ws->stream->writer, send_k, 0);
+    return send_step(L, ws);
 }
 
 static int ws_try_send(lua_State *L)
@@ -213,39 +227,49 @@ static int ws_try_send(lua_State *L)
     return hand_over(L, ws);
 }
 
-static int drain_k(lua_State *L, int status, lua_KContext ctx);
+static int drain_k(lua_State *L, int status, lua_KContext before);
 
-/* [-0, +1|3, raises] */
-static int drain_step(lua_State *L, wf_ws *ws)
+/* before: of send_timeout; 0: the time is the caller's own. [-0, +1|3, raises] */
+static int drain_step(lua_State *L, wf_ws *ws, lua_KContext before)
 {
     if (ws && wf_ws_choked(ws))
-        return wf_wait(L, &ws->stream->writer, drain_k, 0);
+        return wf_wait(L, &ws->stream->writer, drain_k, before);
     if (!ws || wf_ws_is_mute(ws) || ws->session.state != WF_SESSION_OPEN)
         return wf_websocket_fail(L, ws);
     lua_pushboolean(L, true);
     return 1;
 }
 
-static int drain_k(lua_State *L, int status, lua_KContext ctx)
+/* [-0, +1|3, raises] */
+static int drain_patiently(lua_State *L, wf_ws *ws)
 {
-    (void)status, (void)ctx;
-    if (wf_woken(L) == WF_TIMEOUT)
+    if (!ws || !wf_ws_choked(ws))
+        return drain_step(L, ws, 0);
+    wf_wait_begin(L, ws->options->send_timeout);
+    return drain_step(L, ws, (lua_KContext)ws->stream->out.bytes);
+}
+
+static int drain_k(lua_State *L, int status, lua_KContext before)
+{
+    (void)status;
+    wf_ws *ws = wf_websocket_of(L);
+    if (wf_woken(L) != WF_TIMEOUT)
+        return drain_step(L, ws, before);
+    if (!ws || !ws->stream || !wf_stream_is_moving(L, ws->stream, (size_t)before))
         return wf_fail_timeout(L, "drain: the peer is slow");
-    return drain_step(L, wf_websocket_of(L));
+    return drain_patiently(L, wf_websocket_of(L));
 }
 
 static int ws_drain(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
     double timeout = wf_opt_timeout(L, 2);
-    if (!ws || !wf_ws_choked(ws))
-        return drain_step(L, ws);
-    if (lua_isnoneornil(L, 2))
-        timeout = ws->options->send_timeout;
-    if (ws->stream->writer)
+    if (ws && wf_ws_choked(ws) && ws->stream->writer)
         return wf_fail_busy(L, "send on this connection");
+    if (lua_isnoneornil(L, 2) || !ws || !wf_ws_choked(ws))
+        return drain_patiently(L, ws);
     wf_wait_begin(L, timeout);
-    return drain_step(L, ws);
+    return drain_step(L, ws, 0);
 }
 
 static int ws_buffered(lua_State *L)
