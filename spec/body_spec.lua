@@ -1,9 +1,10 @@
 -- Bodies of requests: how they are framed, bounded, and left unread.
 
+local weft = require "weft"
+local raw = require "spec.raw"
 local server = require "spec.helper_server"
 
 local run, serve = server.run, server.serve
-
 
 local function echo_body(app)
    app:post("/", function(req)
@@ -163,6 +164,115 @@ describe("a request's body", function()
             ("x"):rep(100000))
          assert.equal("unread", answer.body)
          assert.equal("close", answer.headers.connection)
+      end)
+   end)
+
+   local function sizes(req, max)
+      local list = {}
+      for piece in req:chunks(max) do list[#list + 1] = #piece end
+      return list
+   end
+
+   it("is read piece by piece by req:chunks, as it comes, whatever time all of it takes", function()
+      run(function()
+         local came = weft.channel(9)
+         local peer = serve(function(app)
+            app:put("/", function(req)
+               for piece in req:chunks() do came:send(piece) end
+               return 200, nil, "all"
+            end)
+         end, { body_timeout = raw.time(0.5) })
+         for _ = 1, 2 do
+            peer:send "PUT / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+            for i = 1, 5 do
+               peer:send("1\r\n", i, "\r\n")
+               assert.equal(tostring(i), came:receive(raw.SOON))
+               weft.sleep(raw.time(0.15))
+            end
+            peer:send "0\r\n\r\n"
+            assert.equal("all", peer:response().body)
+         end
+         peer:send("PUT / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n",
+            "content-length: 2\r\n\r\n")
+         assert.equal(100, peer:response().status)
+         peer:send "ab"
+         assert.equal("all", peer:response().body)
+         assert.equal("all", peer:ask("PUT", "/").body) -- which has none
+      end)
+   end)
+
+   it("by req:chunks takes no memory of its size, and waits with who reads it", function()
+      run(function()
+         local size, seen = (raw.hostile and 4 or 64) << 20, nil
+         local peer = serve(function(app)
+            app:put("/", function(req)
+               local before, most, total = collectgarbage "count", 0, 0
+               for piece in req:chunks(size) do
+                  total, most = total + #piece, math.max(most, #piece)
+                  if total % (1 << 20) < #piece then collectgarbage "step" end
+               end
+               seen = collectgarbage "count" - before
+               return 200, nil, ("%d %s"):format(total, most <= 65536)
+            end)
+         end)
+         peer:send(("PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"):format(size))
+         local mib = ("x"):rep(1 << 20)
+         for _ = 1, size >> 20 do peer:send(mib) end
+         assert.equal(size .. " true", peer:response().body)
+         assert.is_true(seen < 16 << 10, seen .. " KiB")
+      end, 60)
+   end)
+
+   it("that req:chunks cannot read to its end raises, and answers for itself", function()
+      local reported = server.errors(function()
+         run(function()
+            local _, port = serve(function(app)
+               app:put("/", function(req) return 200, nil, #sizes(req) .. "" end)
+               app:put("/three", function(req) return 200, nil, #sizes(req, 3) .. "" end)
+            end, { max_body = 5, body_timeout = 0.05 })
+            local chunked = { ["transfer-encoding"] = "chunked" }
+            for status, row in pairs { [400] = { chunked, "x\r\n" }, [413] = { chunked, "9\r\n" },
+               [408] = { chunked, "3\r\nab" } } do
+               local answer = server.ask(port, "PUT", "/", table.unpack(row))
+               assert.same({ status, "close" }, { answer.status, answer.headers.connection })
+            end
+            local length = { ["content-length"] = 4 }
+            assert.equal(413, server.ask(port, "PUT", "/three", length).status)
+            assert.equal(200, server.ask(port, "PUT", "/", length, "abcd").status)
+         end)
+      end)
+      assert.same({}, reported)
+   end)
+
+   it("left by req:chunks ends the connection; read before by req:body it is there", function()
+      run(function()
+         local peer = serve(function(app)
+            app:put("/both", function(req)
+               local body, first = req:body(), table.concat(sizes(req), " ")
+               return 200, nil, body .. first .. table.concat(sizes(req), " ")
+            end)
+            app:put("/left", function(req)
+               local next_piece, state = req:chunks()
+               local first = next_piece(state)
+               local ok, why = pcall(req.body, req)
+               return 200, nil, ("%d %s %s"):format(#first, ok, why)
+            end)
+         end)
+         assert.equal("ab22", peer:ask("PUT", "/both", { ["content-length"] = 2 }, "ab").body)
+         local answer = peer:ask("PUT", "/left", { ["transfer-encoding"] = "chunked" },
+            "2\r\nab\r\n")
+         assert.equal("2 false req:body: it is being read by req:chunks already", answer.body)
+         assert.equal("close", answer.headers.connection)
+         assert.is_true(peer:is_over())
+         for _, wrong in ipairs { -1, 1.5, "x", {} } do
+            local other = serve(function(app)
+               app:put("/", function(req)
+                  return 200, nil, select(2, pcall(req.chunks, req, wrong))
+               end)
+            end)
+            local text = other:ask("PUT", "/").body
+            assert.truthy(text:find("the limit must be a number of bytes", 1, true), text)
+         end
       end)
    end)
 

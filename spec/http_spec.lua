@@ -444,7 +444,7 @@ describe("a connection", function()
       end)
    end)
 
-   it("is long where a response is taken bit by bit: in one string, in pieces, by events", function()
+   it("is long where a response is taken bit by bit: a string, pieces, an event", function()
       run(function()
          local size, app = 12 << 20, server.app { send_timeout = raw.time(0.3) }
          app:get("/string", function() return 200, nil, ("x"):rep(size) end)

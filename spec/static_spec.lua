@@ -1,3 +1,4 @@
+local weft = require "weft"
 local server = require "spec.helper_server"
 
 local run = server.run
@@ -45,6 +46,29 @@ local function serve(opts, prefix)
 end
 
 describe("app:static", function()
+   it("serves a file beside routes of other methods, and a page beside its WebSocket", function()
+      run(function()
+         local app = server.app()
+         app:static("/", root .. "/public")
+         app:websocket("/", function(ws) ws:send "hello" end)
+         app:put("/:name", function() return 201 end)
+         app:get("/noext", function() return 200, nil, "a route's" end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local function ask(...) return server.ask(port, ...) end
+         assert.equal("<h1>home</h1>", ask("GET", "/").body)
+         assert.equal("run()", ask("GET", "/app.js").body)
+         assert.equal(200, ask("HEAD", "/app.js").status)
+         assert.equal(201, ask("PUT", "/app.js").status)
+         assert.equal("a route's", ask("GET", "/noext").body)
+         local answer = ask("GET", "/nothing")
+         assert.same({ 405, "GET, HEAD, OPTIONS, PUT" }, { answer.status, answer.headers.allow })
+         assert.equal("GET, HEAD, OPTIONS, PUT", ask("OPTIONS", "/app.js").headers.allow)
+         assert.equal(405, ask("DELETE", "/app.js").status)
+         local ws = server.keep(assert(weft.connect(("ws://127.0.0.1:%d/"):format(port))))
+         assert.equal("hello", ws:receive(10))
+      end)
+   end)
+
    local rows = {
       { "/", 200, "<h1>home</h1>", "text/html; charset=utf-8" },
       { "/index.html", 200, "<h1>home</h1>", "text/html; charset=utf-8" },

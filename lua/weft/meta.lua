@@ -227,10 +227,10 @@ function weft.json(value, status, headers) end
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
 ---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
 ---@field idle_timeout? number seconds, default 0, 0 to 86400: the time without a message either way after which it is closed with 1001 "idle timeout"; pings do not count; 0: it may last
----@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing; then it ends with "timeout", nothing of the message was queued, and the connection goes on
+---@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing of what is queued; then it ends with "timeout", nothing of the message was queued, and the connection goes on. While the peer takes some of it, however slowly, the time begins anew. The same bounds an HTTP answer, whose connection ends then
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits
 ---@field low_mark? integer bytes, default 16384, 0 to 1073741824: queued output below which `send` goes on
----@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013
+---@field hard_mark? integer bytes, default 1048576, 1 to 1073741824: queued output above which a published message ends this connection with 1013; where nothing is queued a message of any size may be, so it should be above the biggest that others follow
 ---@field compression? boolean|"dedicated"|"shared"|weft.CompressionOptions default false: permessage-deflate (RFC 7692), where the peer wants it, too; `true` is "dedicated" with its defaults
 ---@field inbox_messages? integer default 16, 1 to 1048576: messages kept while no task receives; then reading stops
 ---@field inbox_bytes? integer bytes, default 262144, 1 to 1073741824: the same for their size
@@ -287,7 +287,7 @@ function weft.json(value, status, headers) end
 ---@class weft.HttpOptions
 ---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
 ---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
----@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all; 408
+---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all, by `req:chunks` each wait for more; 408
 ---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its WebSocket routes and of
@@ -1279,6 +1279,15 @@ function request:args() end
 ---@return weft.Code? code "too_big", "timeout", "protocol", "closed"
 function request:body(max) end
 
+--- `for piece in req:chunks() do`: the body piece by piece, as it comes, in constant memory: 64 KiB at
+--- most each. `body_timeout` is of each wait then. Raises when the body breaks off, is too big, or does not
+--- go on; a handler that lets that through is answered by 400, 413 or 408. What is read here is kept
+--- nowhere: `req:body` raises then. A loop that is left before the end ends the connection behind the answer.
+---@param max? integer bytes, 0 or more, instead of the option `max_body`
+---@return fun(req: weft.request): string?
+---@return weft.request
+function request:chunks(max) end
+
 --- A form's fields, decoded: `application/x-www-form-urlencoded`, or `multipart/form-data` (RFC
 --- 7578), of which the list says more. All of it is in memory, within `max_body`. A handler that
 --- raises after this failed, as `assert(req:form())` does, is answered by 415, 413, 408 or 400.
@@ -1422,7 +1431,8 @@ function answer:close() end
 ---@field last_event_id string? the id of the last event it saw: its `Last-Event-ID`, or `?last_event_id=` in the query
 local events = {}
 
---- Sends one event. Waits while the client is slow, `send_timeout` at most. One task at a time.
+--- Sends one event. Waits while the client is slow, `send_timeout` at most if it takes nothing. One
+--- task at a time.
 ---@param data string? lines end with LF, CR or CRLF, and the client gets LF; nil for fields alone
 ---@param fields? { event?: string, id?: string, retry?: number } the event's name ("message" by default), its id, and `retry` in seconds. CR and LF in them raise, in an id NUL, too
 ---@return true? ok
@@ -1716,7 +1726,7 @@ function app:events(pattern, handler, opts) end
 ---@return weft.app self
 function app:publisher(path, opts) end
 
---- Serves the files below a directory where no route matches: GET and HEAD, one range (RFC
+--- Serves the files below a directory where no route answers GET: GET and HEAD, one range (RFC
 --- 9110 14), ETag and Last-Modified. Nothing outside of the directory, also not through a
 --- symbolic link.
 ---@param prefix string "/" or "/assets"

@@ -48,13 +48,16 @@ local function fail_read(req, message, code)
 end
 
 -- A body that is known to be too big is not even asked for.
+local function ask_for(body, limit)
+   if not body.expected or body.reader.left > limit then return end
+   body.expected = false
+   body.stream:send("HTTP/1.1 100 Continue\r\n\r\n")
+end
+
 local function read_all(req, limit)
    local body = req.framing
    local guard <close> = core.deadline(body.timeout)
-   if body.expected and body.reader.left <= limit then
-      body.expected = false
-      body.stream:send("HTTP/1.1 100 Continue\r\n\r\n")
-   end
+   ask_for(body, limit)
    local data, message, code = body.reader:read_all(limit)
    if data then return data end
    return fail_read(req, message, code)
@@ -66,6 +69,7 @@ local function body_of(req, max)
    local body = req.framing
    if not body then return "" end
    if body.data then return body.data end
+   if body.begun then error("req:body: it is being read by req:chunks already", 2) end
    if body.failed then return nil, body.message, "closed" end
    local limit = max or body.limit
    local data, message, code = read_all(req, limit)
@@ -74,12 +78,47 @@ local function body_of(req, max)
    return data
 end
 
+local function next_chunk(req)
+   local body = req.framing
+   if body.failed then error("req:chunks: " .. body.message, 2) end
+   local data, message, code = body.reader:read()
+   if not data then
+      fail_read(req, message, code)
+      error("req:chunks: " .. body.message, 2)
+   elseif data == "" then
+      body.pending = false
+      return nil
+   end
+   return data
+end
+
+-- What req:body() has read.
+local function whole(data)
+   local rest = data ~= "" and data or nil
+   return function()
+      local piece = rest
+      rest = nil
+      return piece
+   end
+end
+
+--- for piece in req:chunks([max]): raises when it breaks off, is too big, or does not go on.
+local function chunks_of(req, max)
+   max = options.bytes(max, "req:chunks", 2)
+   local body = req.framing
+   if not body or body.data then return whole(body and body.data or "") end
+   body.begun = true
+   body.reader.room, body.reader.timeout = max or body.limit, body.timeout
+   ask_for(body, body.reader.room)
+   return next_chunk, req
+end
+
 --- After the handler: can what is left of the body be read and dropped, so that
 -- the connection can be kept? Decided before the response says so.
 function request.can_drain(req)
    local body = req.framing
    if not body or not body.pending then return true end
-   if body.failed or body.expected then return false end
+   if body.failed or body.expected or body.begun then return false end
    return body.reader.kind == "length" and body.reader.left <= DRAIN
 end
 
@@ -90,6 +129,6 @@ function request.drain(req)
    return read_all(req, DRAIN) ~= nil
 end
 
-core.methods.request.body = body_of
+core.methods.request.body, core.methods.request.chunks = body_of, chunks_of
 
 return request

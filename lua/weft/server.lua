@@ -33,10 +33,12 @@ local function answer_500(stream, request, text)
    return response.refuse(stream, request, 500)
 end
 
-local function allow_list(methods)
+-- methods: of the path's routes; mount: that may have a file there, or nil.
+local function allow_list(methods, mount)
    local list = { "OPTIONS" }
-   if methods[WEBSOCKET] or methods.GET then list[2] = "GET" end
-   if methods.GET then list[3] = "HEAD" end
+   local answered = methods.GET or mount
+   if methods[WEBSOCKET] or answered then list[2] = "GET" end
+   if answered then list[3] = "HEAD" end
    for method in pairs(methods) do
       if method ~= "GET" and method ~= WEBSOCKET then list[#list + 1] = method end
    end
@@ -45,13 +47,13 @@ local function allow_list(methods)
 end
 
 -- What answers a path that is known to the router, but not with this method.
-local function no_such_method(request, methods)
-   if request.method == "OPTIONS" then return 204, { allow = allow_list(methods) } end
+local function no_such_method(request, methods, mount)
+   if request.method == "OPTIONS" then return 204, { allow = allow_list(methods, mount) } end
    local others = next(methods, next(methods))
    if methods[WEBSOCKET] and (request.method == "GET" or not others) then
       return upgrade.required()
    end
-   return 405, { allow = allow_list(methods) }, "Method Not Allowed\n"
+   return 405, { allow = allow_list(methods, mount) }, "Method Not Allowed\n"
 end
 
 local function mount_for(app, path)
@@ -61,16 +63,22 @@ local function mount_for(app, path)
    end
 end
 
--- No route: files, or why there is nothing.
+local function asks_for_file(request)
+   return (request.method == "GET" or request.method == "HEAD")
+      and not request:has_token("upgrade", "websocket")
+end
+
+-- No route: files, or why there is nothing. Routes of other methods may stand beside a file, as
+-- where PUT stores it, or a page beside its WebSocket.
 local function fall_back(app, request, path, methods)
-   local mount = not methods and mount_for(app, path)
-   if mount and request.method == "OPTIONS" then
-      return 204, { allow = "GET, HEAD, OPTIONS" }
-   elseif mount then
-      return static.answer(mount, request, path)
-   elseif methods then
-      return no_such_method(request, methods)
+   local mount = mount_for(app, path)
+   if methods and mount and asks_for_file(request) then
+      local status, headers, body = static.answer(mount, request, path)
+      if status ~= 404 then return status, headers, body end
    end
+   if methods then return no_such_method(request, methods, mount) end
+   if mount and request.method == "OPTIONS" then return 204, { allow = "GET, HEAD, OPTIONS" } end
+   if mount then return static.answer(mount, request, path) end
    return 404, nil, "Not Found\n"
 end
 
@@ -138,7 +146,7 @@ local function exchange(app, stream, request, path)
    local fine, status, why = framing.frame(request, stream, app.limits.body_timeout,
       limits.max_body)
    if not fine then return response.refuse(stream, request, status, nil, why) end
-   stream:settimeout(app.limits.send_timeout, "b") -- of a peer that takes nothing, not of a long answer
+   stream:settimeout(app.limits.send_timeout, "b") -- a long answer has it again and again
    if params then request.params = params end
    local ok, plan = guarded(produce, app, request, path, route, methods)
    if not ok then return answer_failure(stream, request, plan) end
