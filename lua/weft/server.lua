@@ -21,6 +21,7 @@ local upgrade = require "weft.upgrade"
 local server = {}
 
 local WEBSOCKET = router.WEBSOCKET
+local has_token = core.methods.request.has_token -- each request is asked: no search for it
 
 -- How many refused connections are told why at the same time; the others are
 -- just closed, so that a flood of them costs nothing.
@@ -65,7 +66,7 @@ end
 
 local function asks_for_file(request)
    return (request.method == "GET" or request.method == "HEAD")
-      and not request:has_token("upgrade", "websocket")
+      and not has_token(request, "upgrade", "websocket")
 end
 
 -- No route: files, or why there is nothing. Routes of other methods may stand beside a file, as
@@ -85,10 +86,10 @@ end
 -- Behind a request for a WebSocket that it did not get, a client may have sent
 -- frames already: they are not to be parsed as requests.
 local function wants_to_stay(request)
-   if request:has_token("connection", "close") or request:has_token("upgrade", "websocket") then
+   if has_token(request, "connection", "close") or has_token(request, "upgrade", "websocket") then
       return false
    end
-   return request.version ~= "1.0" or request:has_token("connection", "keep-alive")
+   return request.version ~= "1.0" or has_token(request, "connection", "keep-alive")
 end
 
 -- What a route's authorize says first: nil, or the answer.
@@ -199,10 +200,11 @@ end
 local function open_websocket(worker, request, path, route, params)
    local app, stream = worker.app, worker.stream
    if params then request.params = params end
-   local ok, protocol, data
+   local ok, protocol, data, lines
    if route.authorize or route.protocols or app.hooks[1] then
       ok, protocol, data = guarded(decide, app, route, request, path)
       if not ok then return answer_failure(stream, request, protocol) end
+      lines = response.more_lines(request)
    else -- there is no code of the user's that could raise
       protocol, data = decide(app, route, request, path)
    end
@@ -213,7 +215,7 @@ local function open_websocket(worker, request, path, route, params)
       return response.refuse(stream, request, 503, nil, "the server is closing")
    end
    local ws, why, code = core.ws_accept(stream, request, route.options, app.hub,
-      protocol or nil, response.more_lines(request))
+      protocol or nil, lines)
    if not ws then
       tell_memory(why, code)
       return false
@@ -281,7 +283,7 @@ local function answer(worker, request)
    local path = path_of(request)
    if not path then
       return response.refuse(stream, request, 400, nil, "a malformed request target")
-   elseif request:has_token("upgrade", "websocket") then
+   elseif has_token(request, "upgrade", "websocket") then
       local route, params = app.router:match(WEBSOCKET, path)
       if route then return open_websocket(worker, request, path, route, params) end
    end
@@ -376,7 +378,7 @@ end
 -- A connection of a trusted proxy is nobody's, but each of its requests is a client's.
 local function answer_for(worker, request)
    local app = worker.app
-   if not request.forwarded or app.limits.max_connections_per_ip == 0 then
+   if app.limits.max_connections_per_ip == 0 or not request.forwarded then
       return answer(worker, request)
    end
    local record, status, option = claims.claim(app, request.remote)

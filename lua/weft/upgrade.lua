@@ -11,6 +11,8 @@ local trim = require "weft.trim"
 
 local upgrade = {}
 
+local header = core.methods.request.header -- each request is asked: no search for it
+
 --- core's compiled form of the connection's options; raises for the user when
 -- the marks contradict each other. client: for that role.
 function upgrade.compile(opts, where, level, client)
@@ -87,16 +89,16 @@ end
 
 -- RFC 6455 10.2; RFC 6454 7.3: one field at most.
 function upgrade.origin_allowed(route, request)
-   local from = request:header("origin")
+   local from = header(request, "origin")
    if not from then return true end
    local told = request.forwarded
    return request:count("origin") == 1
-      and origin.allowed(from, told and told.host or request:header("host"), route.origins,
+      and origin.allowed(from, told and told.host or header(request, "host"), route.origins,
          told and told.scheme)
 end
 
 local function protocol_for(route, request)
-   local field = route.protocols and request:header("sec-websocket-protocol")
+   local field = route.protocols and header(request, "sec-websocket-protocol")
    if not field then return true end
    local offered = upgrade.offered(request.headers["sec-websocket-protocol"])
    if not offered then return refuse(400, nil, "a malformed Sec-WebSocket-Protocol") end

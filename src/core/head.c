@@ -66,14 +66,18 @@ static inline bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Eight bytes at a time: is any below `low` (at most 128), or DEL? Exact as a
- * yes or no, though not as to which byte it was. */
+/* Eight bytes at a time, the first one lowest: each that is below `low` (at most 128),
+ * or DEL, is marked. Exact as to whether any is and which is the first; those behind it
+ * may be marked wrongly. */
 static const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
 
 static inline uint64_t load(const char *p)
 {
     uint64_t w;
     memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w);
+#endif
     return w;
 }
 
@@ -81,6 +85,11 @@ static inline uint64_t below_or_del(uint64_t w, uint64_t low)
 {
     uint64_t del = w ^ ones * 0x7F;
     return (((w - ones * low) & ~w) | ((del - ones) & ~del)) & highs;
+}
+
+static inline unsigned first_of(uint64_t marks)
+{
+    return (unsigned)__builtin_ctzll(marks) / 8;
 }
 
 /* ---- pieces of lines ---------------------------------------------------- */
@@ -114,22 +123,30 @@ static int literal(scan *s, const char *text, const char *why)
     return DONE;
 }
 
+/* Where the text from i on ends: at `end`, or at the first byte that is none. */
+static size_t text_end(const char *p, size_t i, size_t end)
+{
+    while (end - i >= 8) {
+        uint64_t odd = below_or_del(load(p + i), 0x20);
+        i += odd == 0 ? 8 : first_of(odd);
+        if (odd != 0 && !is_text(p[i]))
+            return i;
+        i += odd != 0; /* a tab */
+    }
+    while (i < end && is_text(p[i]))
+        i++;
+    return i;
+}
+
 /* Text up to CR, as in field values and reason phrases. The span is without
  * the white space around it (RFC 9110 5.5). */
 static int text_to_cr(scan *s, wf_span *text, const char *why)
 {
     while (s->at < s->end && is_space(s->p[s->at]))
         s->at++;
-    size_t from = s->at, i = from;
-    do { /* clean words, then the bytes of the one that is not quite clean */
-        while (s->end - i >= 8 && below_or_del(load(s->p + i), 0x20) == 0)
-            i += 8;
-        size_t stop = WF_MIN(s->end, i + 8);
-        while (i < stop && is_text(s->p[i]))
-            i++;
-        if (i == s->end)
-            return MORE;
-    } while (is_text(s->p[i]));
+    size_t from = s->at, i = text_end(s->p, from, s->end);
+    if (i == s->end)
+        return MORE;
     /* RFC 9112 2.2 lets a recipient take a bare LF for a line end; a strict
      * one does not, as proxies disagree there. RFC 9110 5.5: NUL and other
      * control characters are invalid. */
@@ -403,9 +420,9 @@ bool wf_span_is(wf_span s, const char *p, const char *lowered)
     return s.len == strlen(lowered) && same_folded(p + s.at, lowered, s.len);
 }
 
-int wf_head_find(const wf_head *head, const char *p, const char *name, int from)
+int wf_head_find_name(const wf_head *head, const char *p, const char *name, size_t len,
+                      int from)
 {
-    size_t len = strlen(name);
     for (int i = WF_MAX(from, 0); i < head->nfields; i++) {
         wf_span s = head->fields[i].name;
         if (s.len == len && same_folded(p + s.at, name, len))

@@ -6,6 +6,8 @@
 #ifndef WF_CORE_HEAD_H
 #define WF_CORE_HEAD_H
 
+#include <string.h>
+
 #include "base.h"
 
 #define WF_HEAD_MAX_FIELDS 64
@@ -59,7 +61,14 @@ int wf_head_parse_response(wf_head *head, const char *p, size_t n,
                            const wf_head_limits *limits, const char **why);
 
 /* The index of the first field of that lower-case name at or after `from`, or -1. */
-int wf_head_find(const wf_head *head, const char *p, const char *name, int from);
+int wf_head_find_name(const wf_head *head, const char *p, const char *name, size_t len,
+                      int from);
+/* Inline, so that the length of a literal is a constant. */
+static inline int wf_head_find(const wf_head *head, const char *p, const char *name,
+                               int from)
+{
+    return wf_head_find_name(head, p, name, strlen(name), from);
+}
 /* How many fields have that lower-case name. */
 int wf_head_count(const wf_head *head, const char *p, const char *name);
 /* Is `token` (lower case) in the comma lists of all fields of that name? */
