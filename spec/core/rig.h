@@ -148,7 +148,8 @@ static TEST_UNUSED void rig_quote(bytes *to, const uint8_t *p, size_t n)
 
 static TEST_UNUSED void rig_note(rig *r, wf_event event, const wf_message *m)
 {
-    static const char *const names[] = { "none", "message", "ping", "pong", "close" };
+    static const char *const names[] = { "none", "message", "ping",
+                                         "pong", "close",   "piece" };
     const wf_session *s = &r->s;
     if (r->events.n > 0)
         bytes_add(&r->events, " ", 1);

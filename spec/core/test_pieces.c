@@ -323,6 +323,34 @@ static void test_drop(void)
     bytes_free(&w);
 }
 
+/* One that was begun in pieces and put back, of more fragments than a whole one may have:
+ * what comes between its frames is not touched by that, however it is cut. */
+static void test_between(void)
+{
+    static const wf_session_limits limits = { 100, 2, 10 };
+    static const uint8_t takes[] = { WF_TAKE_WHOLE, WF_TAKE_WAIT };
+    for (size_t i = 0; i < sizeof takes; i++)
+        for (size_t cut = 1; cut < 10; cut++) {
+            bytes w = { 0 };
+            rig r;
+            rig_init(&r, false, &limits);
+            CHECK(wf_session_want_pieces(&r.s, 100));
+            r.s.take = WF_TAKE_PIECES;
+            for (int k = 0; k < 3; k++)
+                wire_frame(&w, k ? 0 : TEXT, "", 0, true);
+            rig_feed(&r, w.p, w.n);
+            w.n = 0;
+            wf_session_drop_rest(&r.s);
+            r.s.take = takes[i];
+            wire_frame(&w, FIN | PING, "ping", 4, true);
+            rig_feed(&r, w.p, cut);
+            rig_feed(&r, w.p + cut, w.n - cut);
+            CHECK_STR((char *)r.events.p, "ping 'ping'");
+            bytes_free(&w);
+            rig_free(&r);
+        }
+}
+
 /* -- what is written ------------------------------------------------------------- */
 
 #define WRITE(r, text, last)                                                             \
@@ -481,6 +509,38 @@ static void test_packed_limits(void)
     bytes_free(&w);
 }
 
+/* A ping between the frames does not make it one of which nothing was seen. */
+static void test_packed_drop(void)
+{
+    static const wf_extension agreed = { .deflate = true };
+    static const uint8_t ping[] = { FIN | PING, 0x80, 1, 2, 3, 4 };
+    bytes b = sample(90000), w = { 0 };
+    z_stream z = { 0 };
+    deflateInit2(&z, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY);
+    add_packed(&w, &z, &b, 2);
+    wire_frame(&w, FIN | TEXT, "next", 4, true);
+    deflateEnd(&z);
+    frame first = frame_at(w.p, w.n);
+    size_t cut = first.head + (size_t)first.length;
+    rig r;
+    rig_init(&r, false, NULL);
+    wf_session_compress(&r.s, wf_deflate_new(&options, &agreed, false));
+    CHECK(wf_session_want_pieces(&r.s, UINT64_MAX));
+    r.s.take = WF_TAKE_PIECES;
+    rig_feed(&r, w.p, cut);
+    CHECK(strncmp((char *)r.events.p, "piece ", 6) == 0);
+    r.events.n = 0;
+    rig_feed(&r, ping, sizeof ping);
+    wf_session_drop_rest(&r.s);
+    r.s.take = WF_TAKE_WHOLE;
+    rig_feed(&r, w.p + cut, w.n - cut);
+    CHECK_STR((char *)r.events.p, "ping '' text 'next'");
+    bytes_free(&b);
+    bytes_free(&w);
+    rig_free(&r);
+    wf_deflate_env_free(&r.env.deflate);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
@@ -490,9 +550,11 @@ int main(void)
         { "who changes its mind", test_change },
         { "what is held is judged at once", test_judged_at_once },
         { "what is dropped", test_drop },
+        { "what comes between frames", test_between },
         { "what is written", test_write },
         { "compressed messages", test_packed },
         { "limits of compressed messages", test_packed_limits },
+        { "compressed messages that are dropped", test_packed_drop },
         { "what is written compressed", test_write_packed },
     };
     return RUN(cases);

@@ -69,14 +69,18 @@ static bool is_unseen(const wf_session *s)
     return !s->dropping && had == s->pieces->carried;
 }
 
-/* As if it had not been asked for in pieces. */
+/* As if it had not been asked for in pieces. Between its frames there is nothing that
+ * could be held: the next one's header is judged again. */
 static bool put_back(wf_session *s)
 {
+    bool within = s->in_frame && !(s->b0 & 8);
     if (!wf_buffer_append(&s->msg, s->pieces->carry, s->pieces->carried))
         return false;
     s->pieces->carried = 0;
     s->piecewise = false;
-    if (!fits(s, s->limits->max_message))
+    if (!within)
+        s->held = WF_HELD_NOT;
+    else if (!fits(s, s->limits->max_message))
         s->held = WF_HELD_SIZE;
     else if (s->fragments > s->limits->max_fragments)
         s->held = WF_HELD_FRAGMENTS;

@@ -37,7 +37,8 @@ bool wf_session_judge_packed(wf_session *s, const wf_frame *f)
 /* Has the inflater begun with the message under way? */
 static bool has_begun(const wf_session *s)
 {
-    return s->deflate->inflater && (!(s->b0 & 15) || s->phase > 0 || s->more);
+    bool later = (s->b0 & 8) || !(s->b0 & 15); /* control frames come between, too */
+    return s->deflate->inflater && (later || s->phase > 0 || s->more);
 }
 
 uint64_t wf_session_inflated(const wf_session *s)
