@@ -190,6 +190,53 @@ describe("the main thread", function()
       assert.truthy(output:find "^false\t.*would wait for ever.*\ntrue\n$", output)
    end))
 
+   -- As Ctrl-C does: the hook raises at the end of the turn in which due() is true first.
+   local function interrupted(due, f, ...)
+      local main = coroutine.running()
+      debug.sethook(main, function()
+         if due() then debug.sethook(main) error("interrupted!", 0) end
+      end, "c")
+      local ok, err = pcall(f, ...)
+      debug.sethook(main)
+      assert.is_false(ok)
+      assert.equal("interrupted!", err)
+   end
+
+   it("lets go of what it waited in when it is interrupted: a send", bounded(function()
+      local near, far = pair.streams()
+      local _ <close> = pair.closer { near, far }
+      local read = 0
+      weft.spawn(function() while far:receive(65536) do read = read + 1 end end)
+      interrupted(function() return read > 0 and near:buffered() <= 16384 end, near.send, near,
+         ("x"):rep(20000000))
+      assert.equal(1, near:send "y")
+   end))
+
+   it("lets go of what it waited in when it is interrupted: a connect", bounded(function()
+      local path = os.tmpname()
+      os.remove(path)
+      local listener = assert(weft.tcp())
+      assert(listener:bind("127.0.0.1", 0))
+      assert(listener:listen(0))
+      local _, port = listener:getsockname()
+      local sockets = { listener }
+      local _ <close> = pair.closer(sockets)
+      repeat -- until the backlog is full
+         local s = weft.tcp()
+         sockets[#sockets + 1] = s
+         s:settimeout(0.2)
+      until not s:connect("127.0.0.1", port)
+      local tcp = sockets[#sockets]
+      local turns = 0
+      interrupted(function() turns = turns + 1 return turns > 50 end, function()
+         weft.spawn(function() for _ = 1, 200 do weft.sleep(0.001) end end)
+         tcp:settimeout(5)
+         tcp:connect("127.0.0.1", port)
+      end)
+      tcp:settimeout(0.01)
+      assert.equal("timeout", (select(3, tcp:connect("127.0.0.1", port))))
+   end))
+
    it("may use weft.run in between", bounded(function()
       local near, far = pair.streams()
       local _ <close> = pair.closer { near, far }

@@ -223,13 +223,42 @@ wf_task *wf_task_party(lua_State *L, wf_state *st)
     return st->main;
 }
 
+/* The main thread's wait ends by the error on the top: its continuation raises that, as it
+ * would were it a cancelled task's, and lets go of what it holds before. Until then the
+ * error is kept in its handle, which has no thread. [-1, +0, -] */
+static void interrupt(lua_State *L, wf_state *st)
+{
+    wf_task *t = st->main;
+    wf_waiter_leave(&t->waiter);
+    t->waiter.reason = WF_CANCELLED;
+    t->cancelling = true;
+    wf_task_push(L, st, t);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, WF_TASK_UV_THREAD);
+    lua_pop(L, 1);
+}
+
+/* [-0, +1, -] */
+static void take_interruption(lua_State *L, const wf_task *t)
+{
+    wf_task_push(L, wf_task_state(t), t);
+    lua_getiuservalue(L, -1, WF_TASK_UV_THREAD);
+    lua_pushnil(L);
+    lua_setiuservalue(L, -3, WF_TASK_UV_THREAD);
+    lua_remove(L, -2);
+}
+
 /* Cancelled: raises, once. [-0, +0, raises] */
 static void check_cancelled(lua_State *L, wf_task *t)
 {
+    const wf_state *st = wf_task_state(t);
     if (!t->cancelling)
         return;
     t->cancelling = false;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, wf_task_state(t)->cancelled);
+    if (t == st->main)
+        take_interruption(L, t);
+    else
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->cancelled);
     lua_error(L);
 }
 
@@ -246,16 +275,14 @@ wf_task *wf_wait_begin(lua_State *L, double timeout)
 /* The main thread runs the loop where a task would yield. [-0, +0, raises] */
 static void turn_until_woken(lua_State *L, wf_state *st)
 {
-    wf_waiter *waiter = &st->main->waiter;
+    const wf_waiter *waiter = &st->main->waiter;
     while (waiter->slot) {
         bool more = wf_run_turn(L, st);
         if (wf_run_interrupted(L)) {
-            wf_waiter_leave(waiter);
-            lua_error(L);
-        }
-        if (!more && waiter->slot) {
-            wf_waiter_leave(waiter);
-            luaL_error(L, "weft: this would wait for ever: nothing is left to end it");
+            interrupt(L, st);
+        } else if (!more && waiter->slot) {
+            lua_pushliteral(L, "weft: this would wait for ever: nothing is left to end it");
+            interrupt(L, st);
         }
     }
 }
