@@ -446,6 +446,46 @@ describe("ws:receive", function()
    end)
 end)
 
+describe("what came together with a message", function()
+   -- A handler takes the first message, does something else, and takes the next.
+   local function between(f)
+      run(function()
+         local seen = weft.channel(2)
+         local port = raw.app(function(ws)
+            assert(ws:receive(SOON) == "first")
+            f()
+            seen:send(ws:receive(SOON) or table.concat({ ws:closed() }, " ", 1, 2))
+         end)
+         local c = raw.connect(port)
+         c:send(c:pack { payload = "first" } .. c:pack { payload = "next" })
+         assert.equal("next", seen:receive(SOON))
+      end)
+   end
+
+   it("is whole after a datagram was received", function()
+      local socket <close> = assert(weft.udp())
+      assert(socket:bind("127.0.0.1", 0))
+      local _, port = socket:getsockname()
+      socket:sendto(payload(2000), "127.0.0.1", port)
+      between(function() assert(socket:receive() == payload(2000)) end)
+   end)
+
+   it("is whole after a kept connection was looked at", function()
+      local core = require "weft.core"
+      local far = require "socket.core".tcp() -- which sends at once
+      local listener <close> = assert(weft.listen "127.0.0.1:0")
+      local _, port = listener:getsockname()
+      assert(far:connect("127.0.0.1", port))
+      local near <close> = assert(listener:accept())
+      between(function()
+         assert(core.keep(near, 10))
+         far:send(payload(2000))
+         assert(not core.take(near))
+      end)
+      far:close()
+   end)
+end)
+
 describe("ws:send", function()
    both("refuses text that is not UTF-8, and goes on", function(ws, c)
       for _, bad in ipairs { "\xff", "a\xce", "\xed\xa0\x80", ("x"):rep(100000) .. "\x80" } do

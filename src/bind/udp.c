@@ -159,19 +159,27 @@ static int receive_k(lua_State *L, int status, lua_KContext from)
     return receive_step(L, from, false);
 }
 
+/* A datagram, or why there is none; 0: it has to be waited for. Not into the loop's
+ * buffer: the caller may be at a message out of that. [-0, +0..4, m] */
+static int receive_now(lua_State *L, wf_udp *u, bool from)
+{
+    uint8_t p[DATAGRAM_MAX];
+    wf_sockaddr a;
+    long k = wf_udp_receive(u, p, (size_t)lua_tointeger(L, 2), &a);
+    if (k >= 0)
+        return push_datagram(L, p, k, from, &a);
+    return k == -EAGAIN ? 0 : fail(L, (int)-k, "receive");
+}
+
 /* [-0, +1..4, raises] */
 static int receive_step(lua_State *L, lua_KContext from, bool first)
 {
     wf_udp *u = udp_of(L);
-    wf_sockaddr a;
     if (!u)
         return wf_fail(L, WF_CLOSED, "closed");
-    uint8_t *p = u->object.loop->input; /* WF_READ_BYTES, more than DATAGRAM_MAX */
-    long k = wf_udp_receive(u, p, (size_t)lua_tointeger(L, 2), &a);
-    if (k >= 0)
-        return push_datagram(L, p, k, from, &a);
-    if (k != -EAGAIN)
-        return fail(L, (int)-k, "receive");
+    int n = receive_now(L, u, from);
+    if (n > 0)
+        return n;
     if (first)
         wf_wait_begin(L, u->timeout);
     wf_udp_watch(u, EV_READ);

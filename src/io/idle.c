@@ -1,12 +1,14 @@
 /* idle: see idle.h. */
 #include "io/idle.h"
 
-/* Whatever comes was not asked for: the end, or bytes that answer nothing. */
+/* Whatever comes was not asked for: the end, or bytes that answer nothing. Not into the
+ * loop's buffer: a task that takes it may be at a message out of that. */
 static void look(wf_stream *s, bool ready)
 {
+    uint8_t some[64];
     if (!ready || s->fd < 0)
         return;
-    long k = wf_stream_read(s, s->object.loop->input, WF_READ_BYTES);
+    long k = wf_stream_read(s, some, sizeof some);
     if (k >= 0)
         wf_stream_abort(s, k == 0 ? WF_CLOSED : WF_PROTOCOL);
 }
