@@ -541,3 +541,65 @@ describe("a handler that raises", function()
       end)
    end)
 end)
+
+describe("a finalizer that runs", function()
+   -- In the n-th allocation of what follows, as near as Lua can be made to say.
+   local finalizers = [[
+      local core, pair = require "weft.core", require "spec.scripts.pair"
+      local function finalize(f, n)
+         setmetatable({}, { __gc = function() return n > 1 and finalize(f, n - 1) or f() end })
+      end
+      local function at(n, f)
+         collectgarbage("incremental", 1, 400, 30)
+         collectgarbage()
+         collectgarbage "stop"
+         finalize(f, n)
+         collectgarbage "restart"
+      end
+   ]]
+
+   it("within a call may close what that is at", function()
+      pair.expect_output("closed in time\n", finalizers .. [[
+         for n = 1, 4 do
+            local near, far = pair.streams()
+            near:send(("x"):rep(20000) .. "\n" .. "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            repeat core.sleep(0.001) core.read_some(far, 1) until core.pending(far) > 19000
+            at(n, function() far:close() end)
+            far:receive "*l"
+            near, far = pair.streams()
+            near:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n" .. ("x"):rep(20000))
+            repeat core.sleep(0.001) until core.ready(far, false, 1)
+            core.sleep(0.01)
+            at(n, function() far:close() end)
+            core.read_head(far, "request", 4096, 8192, 64, 1)
+            local app = weft.app { close_timeout = 0.1 }
+            local ws
+            app:websocket("/", function(it)
+               for i = 1, 20 do it:subscribe("a-topic-of-more-than-forty-bytes-so-that-it-is-long." .. i) end
+               ws = it
+               weft.sleep(5)
+            end)
+            local _, port = app:listen "127.0.0.1:0"
+            local client = weft.connect("ws://127.0.0.1:" .. port)
+            repeat weft.sleep(0.001) until ws
+            at(n, function() ws:close() end)
+            core.topics_of(ws)
+            collectgarbage("incremental", 200, 100, 13)
+            client:close()
+            app:close()
+         end
+         print "closed in time"
+      ]])
+   end)
+
+   it("on the main thread is told that it cannot wait", function()
+      pair.expect_output("false\tfalse\n", [[
+         local waited, ran
+         setmetatable({}, { __gc = function()
+            waited, ran = pcall(weft.sleep, 0), pcall(weft.run, print)
+         end })
+         collectgarbage()
+         print(waited, ran)
+      ]])
+   end)
+end)

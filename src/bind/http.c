@@ -28,12 +28,14 @@ wf_request *wf_request_head(lua_State *L, int arg, wf_head *head)
     return r;
 }
 
-/* [-0, +1, m] */
-static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
+/* False: a finalizer has closed the stream meanwhile. [-0, +1, m] */
+static bool push_request(lua_State *L, const wf_head *head, const wf_stream *s)
 {
     size_t fields = head->nfields * sizeof *head->fields;
     size_t size = sizeof(wf_request) + fields + head->length;
     wf_request *r = wf_class_push(L, WF_CLASS_REQUEST, size, 1);
+    if (s->in.len < head->length)
+        return false;
     r->peer = s->peer;
     r->method = head->method;
     r->target = head->target;
@@ -46,6 +48,7 @@ static void push_request(lua_State *L, const wf_head *head, const wf_stream *s)
     r->nfields = head->nfields;
     memcpy(r->fields, head->fields, fields);
     memcpy(r->fields + r->nfields, s->in.data, head->length);
+    return true;
 }
 
 /* -- fields of a request --------------------------------------------------------- */
@@ -385,7 +388,7 @@ static wf_head_limits check_limits(lua_State *L)
     };
 }
 
-/* Results pushed, or 0: more bytes are needed. [-0, +0|1|4, raises] */
+/* Results pushed, or 0: more bytes are needed. [-0, +0|1|3|4, raises] */
 static int parse_head(lua_State *L, wf_stream *s)
 {
     wf_head_limits limits = check_limits(L);
@@ -396,7 +399,8 @@ static int parse_head(lua_State *L, wf_stream *s)
     int n = response ? wf_head_parse_response(&head, p, len, &limits, &why)
                      : wf_head_parse_request(&head, p, len, &limits, &why);
     if (n > 0) {
-        push_request(L, &head, s);
+        if (!push_request(L, &head, s))
+            return wf_fail(L, WF_CLOSED, "closed");
         wf_stream_consume(s, (size_t)n);
         return 1;
     }

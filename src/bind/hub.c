@@ -5,6 +5,7 @@
 #include "io/hub.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "bind/message.h"
 #include "bind/websocket.h"
@@ -122,16 +123,78 @@ static int l_unsubscribe(lua_State *L)
     return 1;
 }
 
+/* What a list tells of a topic. It is noted before strings are made of it, for that may
+ * run a finalizer, which may end connections, and topics with them. */
+typedef struct note {
+    uint64_t count, dropped;
+    size_t len;
+    char name[];
+} note;
+
+static size_t note_size(size_t len)
+{
+    size_t n = offsetof(note, name) + len, unit = sizeof(uint64_t);
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Adds one to the notes at `to`, of which there are *size bytes; with NULL it only
+ * counts. */
+static void add_note(char *to, size_t *size, const wf_topic *t, uint64_t dropped)
+{
+    note *n = to ? (note *)(void *)(to + *size) : NULL;
+    *size += note_size(t->len);
+    if (!n)
+        return;
+    n->count = wf_topic_count(t);
+    n->dropped = dropped;
+    n->len = t->len;
+    memcpy(n->name, t->name, t->len);
+}
+
+/* The notes of something, in a userdata: bytes of them. [-0, +1, m] */
+typedef size_t (*note_fn)(const void *of, char *to);
+static size_t take_notes(lua_State *L, note_fn take, const void *of, const char **notes)
+{
+    for (;;) {
+        size_t room = take(of, NULL);
+        char *to = lua_newuserdatauv(L, room, 0);
+        *notes = to;
+        if (take(of, NULL) <= room)
+            return take(of, to);
+        lua_pop(L, 1);
+    }
+}
+
+/* Pushes the name of the note at *at, which is moved on. [-0, +1, m] */
+static const note *push_note(lua_State *L, const char **at)
+{
+    const note *n = (const note *)(const void *)*at;
+    *at += note_size(n->len);
+    lua_pushlstring(L, n->name, n->len);
+    return n;
+}
+
+/* NULL: none. */
+static size_t note_subscriptions(const void *ws, char *to)
+{
+    size_t size = 0;
+    const wf_subscription *s = ws ? ((const wf_ws *)ws)->subscriptions : NULL;
+    for (; s; s = s->next)
+        add_note(to, &size, s->topic, s->dropped);
+    return size;
+}
+
 /* topics_of(ws) -> list of names and patterns, each with how many were dropped */
 static int l_topics_of(lua_State *L)
 {
-    const wf_ws *ws = member_arg(L, 1);
+    const char *at;
+    size_t size = take_notes(L, note_subscriptions, member_arg(L, 1), &at);
     lua_Integer i = 0;
-    lua_createtable(L, ws ? 2 * (int)ws->topics : 0, 0);
-    for (const wf_subscription *s = ws ? ws->subscriptions : NULL; s; s = s->next) {
-        lua_pushlstring(L, s->topic->name, s->topic->len);
+    lua_newtable(L);
+    for (const char *end = at + size; at < end;) {
+        const note *n = push_note(L, &at);
         lua_rawseti(L, -2, ++i);
-        lua_pushinteger(L, s->dropped);
+        lua_pushinteger(L, (lua_Integer)n->dropped);
         lua_rawseti(L, -2, ++i);
     }
     return 1;
@@ -230,21 +293,31 @@ static int hub_reaches(lua_State *L)
     return 1;
 }
 
+static size_t note_topics(const void *of, char *to)
+{
+    const wf_hub *hub = of;
+    size_t size = 0;
+    for (size_t i = 0; i < hub->nbuckets; i++)
+        for (const wf_topic *t = hub->buckets[i]; t; t = t->next)
+            add_note(to, &size, t, t->dropped);
+    return size;
+}
+
 /* topics() -> name or pattern -> how many, and -> how many messages were dropped */
 static int hub_topics(lua_State *L)
 {
-    const wf_hub *hub = hub_of(L);
+    const char *at;
+    size_t size = take_notes(L, note_topics, hub_of(L), &at);
     lua_newtable(L);
     lua_newtable(L);
-    for (size_t i = 0; i < hub->nbuckets; i++)
-        for (const wf_topic *t = hub->buckets[i]; t; t = t->next) {
-            lua_pushlstring(L, t->name, t->len);
-            lua_pushvalue(L, -1);
-            lua_pushinteger(L, (lua_Integer)wf_topic_count(t));
-            lua_rawset(L, -5);
-            lua_pushinteger(L, (lua_Integer)t->dropped);
-            lua_rawset(L, -3);
-        }
+    for (const char *end = at + size; at < end;) {
+        const note *n = push_note(L, &at);
+        lua_pushvalue(L, -1);
+        lua_pushinteger(L, (lua_Integer)n->count);
+        lua_rawset(L, -5);
+        lua_pushinteger(L, (lua_Integer)n->dropped);
+        lua_rawset(L, -3);
+    }
     return 2;
 }
 

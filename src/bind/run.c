@@ -129,6 +129,8 @@ static int l_run(lua_State *L)
     if (st->loop->turning)
         return luaL_error(L,
                           "weft.run is running already; use weft.spawn for another task");
+    if (wf_task_in_finalizer(L))
+        return luaL_error(L, "weft.run: not in a finalizer; use weft.spawn there");
     luaL_checkstack(L, LUA_MINSTACK, "weft.run");
     if (lua_isnoneornil(L, 1)) {
         run_loop(L, st, NULL);

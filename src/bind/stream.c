@@ -48,7 +48,7 @@ int wf_fail_stream(lua_State *L, const wf_stream *s, const char *what)
 
 void wf_stream_consume(wf_stream *s, size_t n)
 {
-    wf_buffer_consume(&s->in, n);
+    wf_buffer_consume(&s->in, WF_MIN(n, s->in.len));
     s->searched = 0;
     if (s->in.len == 0)
         wf_buffer_free(&s->in);
@@ -71,24 +71,22 @@ static wf_stream *stream_of(lua_State *L)
 /* Or a number of bytes. */
 enum { RECEIVE_LINE = -1, RECEIVE_ALL = -2, RECEIVE_WHOLE_LINE = -3 };
 
-/* Received bytes out of the buffer, behind the prefix (argument 3). [-0, +1, m] */
+/* Received bytes out of the buffer, behind the prefix (argument 3). They are in a string
+ * before anything else is made: a finalizer may close the stream then. [-0, +1, m] */
 static void push_input(lua_State *L, wf_stream *s, size_t n, bool line)
 {
     const char *p = (const char *)s->in.data;
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    if (lua_type(L, 3) == LUA_TSTRING) {
-        lua_pushvalue(L, 3);
-        luaL_addvalue(&b);
-    }
+    bool behind = lua_type(L, 3) == LUA_TSTRING;
     size_t end = n;
     if (line)
         while (end > 0 && (p[end - 1] == '\n' || p[end - 1] == '\r'))
             end--;
-    if (end > 0)
-        luaL_addlstring(&b, p, end);
-    luaL_pushresult(&b);
+    if (behind)
+        lua_pushvalue(L, 3);
+    lua_pushlstring(L, end > 0 ? p : "", end);
     wf_stream_consume(s, n);
+    if (behind)
+        lua_concat(L, 2);
 }
 
 /* How many buffered bytes satisfy the pattern; 0: more are needed. */

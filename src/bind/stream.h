@@ -22,7 +22,8 @@ static inline bool wf_stream_at_end(const wf_stream *s)
 {
     return !s || s->eof || s->fd < 0 || s->error != WF_OK;
 }
-/* n received bytes are used; an empty buffer is freed. */
+/* n received bytes are used; an empty buffer is freed. They may be gone already: making a
+ * string of them may run a finalizer that closes the stream. */
 void wf_stream_consume(wf_stream *s, size_t n);
 /* In k, when the time that a peer may take nothing is over, and no deadline of the
  * task's: whether it has taken some of the bytes that were queued before, or takes some

@@ -201,7 +201,7 @@ static const char *obstacle(lua_State *L, const wf_state *st)
         return lua_isyieldable(L) ? NULL
                                   : "here, below a C function or a finalizer that cannot "
                                     "yield; do it in a task of its own with weft.spawn";
-    if (st->loop->turning && L == st->driver)
+    if (wf_task_in_finalizer(L) || (st->loop->turning && L == st->driver))
         return "in on_error or a finalizer; use weft.spawn there";
     if (t || !is_main(L))
         return "in a coroutine that is not a task; start it with weft.spawn";
@@ -223,9 +223,9 @@ wf_task *wf_task_party(lua_State *L, wf_state *st)
     return st->main;
 }
 
-/* The main thread's wait ends by the error on the top: its continuation raises that, as it
- * would were it a cancelled task's, and lets go of what it holds before. Until then the
- * error is kept in its handle, which has no thread. [-1, +0, -] */
+/* The main thread's wait ends by the error on the top: its continuation raises that, as
+ * it would were it a cancelled task's, and lets go of what it holds before. Until then
+ * the error is kept in its handle, which has no thread. [-1, +0, -] */
 static void interrupt(lua_State *L, wf_state *st)
 {
     wf_task *t = st->main;
@@ -281,7 +281,8 @@ static void turn_until_woken(lua_State *L, wf_state *st)
         if (wf_run_interrupted(L)) {
             interrupt(L, st);
         } else if (!more && waiter->slot) {
-            lua_pushliteral(L, "weft: this would wait for ever: nothing is left to end it");
+            lua_pushliteral(L,
+                            "weft: this would wait for ever: nothing is left to end it");
             interrupt(L, st);
         }
     }

@@ -46,6 +46,12 @@ wf_task *wf_wait_begin(lua_State *L, double timeout);
  * goes on in k. Call as `return wf_wait(...)`; the Lua stack stays as it is.
  */
 int wf_wait(lua_State *L, wf_waiter **slot, lua_KFunction k, lua_KContext ctx);
+/* Lua runs a finalizer, in the midst of a function that may hold what another turn of the
+ * loop would free: only then (and while it closes) lua_gc tells nothing. [-0, +0, -] */
+static inline bool wf_task_in_finalizer(lua_State *L)
+{
+    return lua_gc(L, LUA_GCCOUNT) < 0;
+}
 /* In k: why it was woken; raises when the task was cancelled. [-0, +0, raises] */
 enum wf_error wf_woken(lua_State *L);
 /* In k, before wf_woken: who waited, for those with something to let go of; raises

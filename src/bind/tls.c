@@ -293,33 +293,52 @@ static wf_stream *stream_below(lua_State *L)
     return (wf_stream *)wf_object_arg(L, 1, WF_CLASS_STREAM);
 }
 
-/* tls_info(stream or websocket) -> table | nil */
-static int l_tls_info(lua_State *L)
+/* What tls_info tells of: by its own reference, for a finalizer may close the stream. */
+typedef struct wf_tls_facts {
+    SSL *ssl;
+    bool resumed, sends, receives;
+} wf_tls_facts;
+
+/* In protected mode: the table. */
+static int push_facts(lua_State *L)
 {
-    wf_stream *s = stream_below(L);
-    SSL *ssl = wf_tls_ssl(s);
+    const wf_tls_facts *f = lua_touserdata(L, 1);
     const unsigned char *alpn = NULL;
     unsigned alpn_len = 0;
-    if (!ssl)
-        return lua_pushnil(L), 1;
     lua_createtable(L, 0, 8);
-    set_text(L, "version", SSL_get_version(ssl));
-    set_text(L, "cipher", SSL_get_cipher_name(ssl));
-    set_text(L, "server_name", SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-    SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
+    set_text(L, "version", SSL_get_version(f->ssl));
+    set_text(L, "cipher", SSL_get_cipher_name(f->ssl));
+    set_text(L, "server_name", SSL_get_servername(f->ssl, TLSEXT_NAMETYPE_host_name));
+    SSL_get0_alpn_selected(f->ssl, &alpn, &alpn_len);
     if (alpn_len > 0) {
         lua_pushlstring(L, (const char *)alpn, alpn_len);
         lua_setfield(L, -2, "alpn");
     }
-    set_flag(L, "resumed", wf_tls_resumed(s));
+    set_flag(L, "resumed", f->resumed);
     set_flag(L, "verified",
-             SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE &&
-                 SSL_get0_peer_certificate(ssl) &&
-                 SSL_get_verify_result(ssl) == X509_V_OK);
-    set_flag(L, "ktls_send", wf_tls_in_kernel(s, true));
-    set_flag(L, "ktls_receive", wf_tls_in_kernel(s, false));
-    set_peer(L, ssl);
+             SSL_get_verify_mode(f->ssl) != SSL_VERIFY_NONE &&
+                 SSL_get0_peer_certificate(f->ssl) &&
+                 SSL_get_verify_result(f->ssl) == X509_V_OK);
+    set_flag(L, "ktls_send", f->sends);
+    set_flag(L, "ktls_receive", f->receives);
+    set_peer(L, f->ssl);
     return 1;
+}
+
+/* tls_info(stream or websocket) -> table | nil */
+static int l_tls_info(lua_State *L)
+{
+    wf_stream *s = stream_below(L);
+    wf_tls_facts facts = { wf_tls_ssl(s), wf_tls_resumed(s), wf_tls_in_kernel(s, true),
+                           wf_tls_in_kernel(s, false) };
+    if (!facts.ssl)
+        return lua_pushnil(L), 1;
+    SSL_up_ref(facts.ssl);
+    lua_pushcfunction(L, push_facts);
+    lua_pushlightuserdata(L, &facts);
+    int status = lua_pcall(L, 1, 1, 0);
+    SSL_free(facts.ssl);
+    return status == LUA_OK ? 1 : lua_error(L);
 }
 
 /* -- the class --------------------------------------------------------------------- */

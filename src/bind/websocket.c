@@ -340,7 +340,8 @@ static int close_k(lua_State *L, int status, lua_KContext ctx)
 static bool can_wait(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
-    return st->current ? st->current->co == L && lua_isyieldable(L) : !st->loop->turning;
+    return st->current ? st->current->co == L && lua_isyieldable(L)
+                       : !st->loop->turning && !wf_task_in_finalizer(L);
 }
 
 static bool is_close_code(lua_Integer code)
