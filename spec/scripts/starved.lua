@@ -1,6 +1,7 @@
 -- The first, the first + step ... allocation of a state fails:   lua starved.lua FIRST STEP COUNT
 -- Whatever was under way then, the state goes on, and closes. Prints how often it failed.
 
+local lfs = require "lfs"
 local states = require "states"
 
 local first, step, count = table.unpack(arg, 1, 3)
@@ -39,6 +40,8 @@ local SCENE = [[
          for _ = 1, 3 do g:spawn(function() ch:receive(0.01) end) end
       end)
       weft.spawn(error, "unheard")
+      pcall(weft.spawn, select, "#", table.unpack({}, 1, 200))
+      weft.spawn(coroutine.yield)
       two:send "fail"
       accepted:cancel()
       pcall(weft.spawn(function() weft.sleep(0) error {} end).join)
@@ -52,7 +55,13 @@ local SCENE = [[
    pcall(weft.run, function() error "some were stuck in what failed" end)
 ]]
 
-local failed = 0
+local function open_files()
+   local n = 0
+   for _ in lfs.dir "/proc/self/fd" do n = n + 1 end
+   return n
+end
+
+local failed, files = 0
 for i = 0, count - 1 do
    local n = math.tointeger(first + i * step)
    local state = states.new()
@@ -78,5 +87,7 @@ for i = 0, count - 1 do
    ]]
    if well ~= "well" then error(("%d: %s"):format(n, why or well)) end
    state:close()
+   files = files or open_files()
+   if open_files() > files then error(n .. ": a descriptor is left open") end
 end
 print(failed)

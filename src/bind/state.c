@@ -284,6 +284,7 @@ static void push_state(lua_State *L)
     wf_state *st = lua_newuserdatauv(L, sizeof *st, 0);
     *st = (wf_state){ .on_error = LUA_NOREF,
                       .cancelled = LUA_NOREF,
+                      .foreign = LUA_NOREF,
                       .generational = true,
                       .pause = WF_GC_PAUSE };
     lua_createtable(L, 0, 1);

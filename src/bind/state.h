@@ -52,7 +52,8 @@ typedef struct wf_state {
     bool closing;            /* the Lua state closes: no task runs any more */
     int anchors;             /* registry: the threads and task functions in use */
     int on_error;            /* registry: the script's handler, or LUA_NOREF */
-    int cancelled;           /* registry: what task:cancel() raises */
+    int cancelled;           /* registry: what task:cancel() raises, */
+    int foreign;             /* and a task that called coroutine.yield fails with */
     bool generational;       /* the collector's mode, */
     int pause;               /* of one that works in increments: what was set here, and */
     int heap, paced;         /* KiB: the heap, and what its pace was set for: run.c */

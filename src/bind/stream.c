@@ -12,10 +12,14 @@
 
 /* -- for other files ------------------------------------------------------------- */
 
-int wf_stream_push(lua_State *L, int fd, const wf_peer *peer)
+wf_handle *wf_stream_push_empty(lua_State *L)
 {
-    wf_handle *h = wf_handle_new(L, WF_CLASS_STREAM, WF_SOCKET_UVS);
-    wf_stream *s = wf_stream_new(wf_state_loop(L), fd);
+    return wf_handle_new(L, WF_CLASS_STREAM, WF_SOCKET_UVS);
+}
+
+int wf_stream_fill(lua_State *L, wf_handle *h, int fd, const wf_peer *peer)
+{
+    wf_stream *s = wf_stream_new(wf_state_of(L)->loop, fd);
     if (!s) {
         close(fd);
         return wf_fail(L, WF_NOMEM, NULL);
@@ -357,9 +361,12 @@ static int l_stdin(lua_State *L)
 {
     if (!has_stdin())
         return wf_fail(L, WF_CLOSED, "there is no standard input");
-    if (wf_stream_push(L, STDIN_FILENO, &(wf_peer){ 0 }) == 1)
-        wf_stream_be_file((wf_stream *)((wf_handle *)lua_touserdata(L, -1))->object);
-    return 1;
+    wf_state_loop(L);
+    wf_handle *h = wf_stream_push_empty(L);
+    int n = wf_stream_fill(L, h, STDIN_FILENO, &(wf_peer){ 0 });
+    if (n == 1)
+        wf_stream_be_file((wf_stream *)h->object);
+    return n;
 }
 
 /* -- the class ------------------------------------------------------------------- */

@@ -9,8 +9,12 @@
 
 WF_HIDDEN_BEGIN
 
-/* A stream over the descriptor, which is closed when that fails. [-0, +1|3, m] */
-int wf_stream_push(lua_State *L, int fd, const wf_peer *peer);
+/* An empty handle for a stream: it is there before the descriptor, which nobody would
+ * close were there no memory for it. [-0, +1, m] */
+wf_handle *wf_stream_push_empty(lua_State *L);
+/* The handle on the top becomes a stream over the descriptor, which is closed when that
+ * fails. Returns 1 or 3. [-0, +0|3, m] */
+int wf_stream_fill(lua_State *L, wf_handle *h, int fd, const wf_peer *peer);
 /* Argument arg as a stream that is open; otherwise NULL and nil, message,
  * "closed" are pushed. [-0, +0|3, raises] */
 wf_stream *wf_stream_arg(lua_State *L, int arg);

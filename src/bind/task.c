@@ -99,7 +99,8 @@ wf_task *wf_task_spawn(lua_State *L, wf_state *st, int n)
     lua_setiuservalue(L, -2, WF_TASK_UV_THREAD);
     lua_State *co = t->co;
     lua_insert(L, -(n + 2));
-    luaL_checkstack(co, n + 1, "too many arguments");
+    if (!lua_checkstack(co, n + 1)) /* an error of co's would go past the loop */
+        luaL_error(L, "weft: not enough memory for a task, or too many arguments");
     lua_xmove(L, co, n + 1);
     anchor(L, t); /* the last that may raise: no task stays that never runs */
     st->tasks++;
@@ -121,14 +122,6 @@ void wf_task_cancel(wf_task *t)
 
 /* -- resuming ---------------------------------------------------------------- */
 
-/* [-nresults, +1, m] */
-static void foreign_yield(lua_State *co, int nresults)
-{
-    lua_pop(co, nresults);
-    lua_pushstring(co, "weft: a task called coroutine.yield; wait with weft.sleep, "
-                       "a channel or a socket instead");
-}
-
 /* Runs the coroutine up to its next wait: its status, as lua_resume tells. */
 static int step(wf_task *t, lua_State *L, int *nresults)
 {
@@ -141,7 +134,8 @@ static int step(wf_task *t, lua_State *L, int *nresults)
     t->started = true;
     int status = lua_resume(co, L, nargs, nresults);
     if (status == LUA_YIELD && !t->waiting) {
-        foreign_yield(co, *nresults);
+        lua_pop(co, *nresults);
+        lua_rawgeti(co, LUA_REGISTRYINDEX, wf_task_state(t)->foreign);
         return LUA_ERRRUN;
     }
     return status;

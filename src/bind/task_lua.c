@@ -224,6 +224,14 @@ static int cancelled_tostring(lua_State *L)
     return 1;
 }
 
+/* Made beforehand: where it is needed nothing may raise. [-0, +0, m] */
+static void make_foreign(lua_State *L, wf_state *st)
+{
+    lua_pushliteral(L, "weft: a task called coroutine.yield; wait with weft.sleep, "
+                       "a channel or a socket instead");
+    st->foreign = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 /* The one value that task:cancel() raises. [-0, +0, m] */
 static void make_cancelled(lua_State *L, wf_state *st)
 {
@@ -241,6 +249,7 @@ void wf_open_tasks(lua_State *L, int module)
 {
     lua_getfield(L, module, "state");
     make_cancelled(L, lua_touserdata(L, -1));
+    make_foreign(L, lua_touserdata(L, -1));
     lua_pop(L, 1);
     wf_class_new(L, module, WF_CLASS_TASK, task_meta, task_methods);
     wf_set_functions(L, module, functions);

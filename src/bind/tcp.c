@@ -235,6 +235,7 @@ static int tcp_connect_ip(lua_State *L)
 
 /* -- listener ------------------------------------------------------------------ */
 
+/* The stack: the listener, and the handle of what it accepts. */
 static int accept_k(lua_State *L, int status, lua_KContext woken)
 {
     (void)status;
@@ -246,7 +247,7 @@ static int accept_k(lua_State *L, int status, lua_KContext woken)
     wf_peer peer;
     int fd = wf_listener_accept(l, &peer);
     if (fd >= 0)
-        return wf_stream_push(L, fd, &peer);
+        return wf_stream_fill(L, lua_touserdata(L, 2), fd, &peer);
     if (fd == -2)
         return wf_fail_errno(L, l->err, "accept");
     if (!woken)
@@ -262,6 +263,8 @@ static int listener_accept(lua_State *L)
         return wf_fail(L, WF_CLOSED, "the listener is closed");
     if (l->acceptor)
         return wf_fail_busy(L, "accept");
+    lua_settop(L, 1);
+    wf_stream_push_empty(L);
     return accept_k(L, LUA_OK, 0);
 }
 

@@ -11,10 +11,11 @@
 #include "io/listener.h"
 #include "io/unix.h"
 
-/* A listener over the descriptor, which is closed when that fails. [-0, +1|3, m] */
-static int push_listener(lua_State *L, int fd, wf_unix_file *file)
+/* The handle on the top becomes a listener over the descriptor, which is closed when that
+ * fails. Returns 1 or 3. [-0, +0|3, m] */
+static int fill_listener(lua_State *L, int fd, wf_unix_file *file)
 {
-    wf_handle *h = wf_handle_new(L, WF_CLASS_LISTENER, 0);
+    wf_handle *h = lua_touserdata(L, -1);
     wf_listener *l = wf_listener_new(wf_state_loop(L), fd);
     if (!l) {
         wf_unix_remove(file);
@@ -40,9 +41,10 @@ static int l_listen_unix(lua_State *L)
     const char *why = wf_sockaddr_unix(&a, path, n);
     if (why)
         return wf_fail(L, WF_RESOLVE, "bad path: %s", why);
+    wf_handle_new(L, WF_CLASS_LISTENER, 0); /* before there is anything to be closed */
     int fd = wf_unix_listen(&a, backlog, mode, &file, &error, &err);
     if (fd >= 0)
-        return push_listener(L, fd, file);
+        return fill_listener(L, fd, file);
     if (error == WF_BUSY)
         return wf_fail(L, WF_BUSY,
                        "%s: somebody listens there, or it is a file of another kind",
@@ -58,7 +60,8 @@ static int l_listen_fd(lua_State *L)
     const char *why = fd < 0 || fd > 1 << 20 ? "it is not open" : wf_unix_adopt((int)fd);
     if (why)
         return wf_fail(L, WF_SYSTEM, "descriptor %d: %s", (int)fd, why);
-    return push_listener(L, (int)fd, NULL);
+    wf_handle_new(L, WF_CLASS_LISTENER, 0);
+    return fill_listener(L, (int)fd, NULL);
 }
 
 /* inherited() -> how many, their names: what a service manager hands over is for this
