@@ -240,6 +240,25 @@ describe("a long poll", function()
       end)
    end)
 
+   it("of a pattern tells of each message whose it is; so can a handler of events", function()
+      run(function()
+         local app, port = serve()
+         app:events("/named", function(stream)
+            local sub <close> = app:subscribe "plain.*"
+            for message, info in sub:each() do stream:send(message, { event = info.topic }) end
+         end)
+         local both = weft.spawn(poll, port, "/plain?poll&timeout=60")
+         local next_event = follow(port, "/named")
+         eventually(function() return app:subscribers "plain.*" == 2 end)
+         app:publish("plain.a", "1")
+         app:publish("plain.b", { two = 2 })
+         assert.same({ topic = "plain.*", messages = { { topic = "plain.a", data = "1" },
+            { topic = "plain.b", data = { two = 2 } } } }, (assert(both:join(SOON))))
+         assert.equal("event: plain.a\ndata: 1\n\n", next_event())
+         assert.equal('event: plain.b\ndata: {"two":2}\n\n', next_event())
+      end)
+   end)
+
    it("tells of what a burst was too big for, on a topic with notice", function()
       run(function()
          local app = server.app { hard_mark = 10000, high_mark = 1000, low_mark = 100 }

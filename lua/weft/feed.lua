@@ -133,10 +133,11 @@ function feed.is_poll(request)
    return accept ~= nil and accept:lower():find("application/json", 1, true) ~= nil
 end
 
--- A message as a member of the list.
-local function entry_of(message, info)
+-- A message as a member of the list; its topic is in there where the subscription is a pattern's.
+local function entry_of(message, info, topic)
    local parts = {}
-   if info.offset then parts[1] = ('"offset":%d'):format(info.offset) end
+   if info.topic ~= topic then parts[1] = '"topic":' .. wire.quote(info.topic) end
+   if info.offset then parts[#parts + 1] = ('"offset":%d'):format(info.offset) end
    if info.event then parts[#parts + 1] = '"event":' .. wire.quote(info.event) end
    if info.kind == "json" then
       parts[#parts + 1] = '"data":' .. message
@@ -154,7 +155,7 @@ local function gather(app, sub, timeout)
    local list, bytes, offset, missed, topic = {}, 0, sub.offset, 0, nil
    local message, info = receive(sub, timeout)
    while message ~= nil do
-      list[#list + 1], topic = entry_of(message, info), info.topic
+      list[#list + 1], topic = entry_of(message, info, sub.topic), info.topic
       bytes, offset = bytes + #message, info.offset or offset
       missed = missed + (tells(app, topic) and info.missed or 0)
       if #list >= MAX_MESSAGES or bytes >= MAX_BYTES then break end

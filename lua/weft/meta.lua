@@ -1698,12 +1698,14 @@ function app:cors(opts, path) end
 --- missed; where that is not there any more the first event is `reset`, with the data
 --- `{"recovered":false}`. Binary messages come in base64, as the event `binary`. For a client that is slow
 --- the topic's `policy` holds, as for WebSockets; "disconnect" ends the stream. With `notice` the next
---- message after drops has an event `missed` before it, `{"type":"missed","topic":…,"count":n}`.
+--- message after drops has an event `missed` before it, `{"type":"missed","topic":…,"count":n}`. Over a
+--- pattern an event does not say which topic it is of. A handler can: for `source.addEventListener("room.1", …)`
+--- it has `app:subscribe "room.*"`, and for each message of that `stream:send(message, { event = info.topic })`.
 ---
 --- The same path answers long polls: GET with `Accept: application/json`, or with `?poll`. It waits
 --- until there is a message, for `timeout=` seconds (25, 60 at most), then answers
 --- `{"topic":…,"epoch":…,"offset":n,"messages":[{"offset":n,"event":…,"data":…},…]}`; without a message the
---- list is empty. `since=epoch:offset` of one answer in the next poll goes on from there, and
+--- list is empty. Over a pattern each message has its `topic`. `since=epoch:offset` of one answer in the next poll goes on from there, and
 --- `"recovered":false` says that it could not, at once. Epoch and offset are there with a history only;
 --- without one, what is published between two polls is lost to them. Where a burst was more than the
 --- topic's `policy` lets wait, `"missed":n` says so with `notice`. A binary message has
