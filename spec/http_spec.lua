@@ -444,23 +444,22 @@ describe("a connection", function()
       end)
    end)
 
-   it("is long where a response is taken bit by bit: a string, pieces, an event", function()
+   it("is long where a response, or an event, is taken bit by bit", function()
       run(function()
-         local size, app = 12 << 20, server.app { send_timeout = raw.time(0.3) }
+         local size, limit = 12 << 20, raw.hostile and 3 or 1.5 -- more than the system keeps
+         local app = server.app { send_timeout = limit }
          app:get("/string", function() return 200, nil, ("x"):rep(size) end)
-         app:get("/piece", function()
-            return 200, { ["content-length"] = size }, ("x"):rep(size):gmatch ".+"
-         end)
          app:events("/event", function(stream) stream:send(("x"):rep(size)) end)
          local _, port = assert(app:listen "127.0.0.1:0")
-         for _, path in ipairs { "/string", "/piece", "/event" } do
+         for _, path in ipairs { "/string", "/event" } do
             local peer, start = server.dial(port), weft.now()
             peer:send(("GET %s HTTP/1.1\r\nhost: x\r\n\r\n"):format(path))
             for _ = 1, size, 65536 do
                assert(peer.stream:receive(65536))
-               weft.sleep(raw.time(0.005))
+               weft.sleep(limit / 100)
             end
-            assert(weft.now() - start > raw.time(0.3), "it was taken at once")
+            assert(weft.now() - start > limit, "it was taken at once")
+            peer:close()
          end
       end, 60)
    end)
