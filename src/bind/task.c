@@ -60,12 +60,14 @@ void wf_task_push(lua_State *L, wf_state *st, const wf_task *t)
 
 static wf_task *task_new(wf_state *st)
 {
-    wf_task *t = calloc(1, sizeof *t);
+    wf_task *t = malloc(sizeof *t);
     if (!t)
         return NULL;
+    *t = (wf_task){ .deadline = INFINITY,
+                    .until = INFINITY,
+                    .on_end = LUA_NOREF,
+                    .anchor = LUA_NOREF };
     wf_object_init(&t->object, &wf_task_class, st->loop);
-    t->deadline = t->until = INFINITY;
-    t->on_end = t->anchor = LUA_NOREF;
     wf_waiter_init(&t->waiter, &t->object);
     return t;
 }

@@ -94,16 +94,16 @@ void wf_stream_set_timer(wf_stream *s, double seconds)
 
 wf_stream *wf_stream_new(wf_loop *loop, int fd)
 {
-    wf_stream *s = calloc(1, sizeof *s);
+    wf_stream *s = malloc(sizeof *s);
     if (!s)
         return NULL;
+    *s = (wf_stream){ .driver = &wf_raw_driver,
+                      .transport = &wf_socket_transport,
+                      .fd = -1,
+                      .timeout = INFINITY,
+                      .low = WF_STREAM_LOW,
+                      .max_receive = WF_MAX_RECEIVE };
     wf_object_init(&s->object, &wf_stream_class, loop);
-    s->driver = &wf_raw_driver;
-    s->transport = &wf_socket_transport;
-    s->fd = -1;
-    s->timeout = INFINITY;
-    s->low = WF_STREAM_LOW;
-    s->max_receive = WF_MAX_RECEIVE;
     ev_init(&s->io, on_io);
     if (fd >= 0)
         wf_stream_adopt(s, fd);

@@ -499,18 +499,20 @@ const char *wf_ws_reason(const wf_ws *ws, size_t *n)
 wf_ws *wf_ws_new(wf_stream *s, bool client, wf_ws_options *options, wf_hub *hub)
 {
     wf_loop *loop = s->object.loop;
-    wf_ws *ws = calloc(1, sizeof *ws);
+    wf_ws *ws = malloc(sizeof *ws);
     if (!ws)
         return NULL;
+    *ws = (wf_ws){ .stream = s,
+                   .options = options,
+                   .latency = -1,
+                   .received = loop->now,
+                   .beat = loop->now,
+                   .moved = loop->now };
     if (wf_rate_limits(&options->rate) &&
         !(ws->rate = wf_rate_new(&options->rate, loop->now)))
         return free(ws), NULL;
     wf_object_init(&ws->object, &wf_ws_class, loop);
-    ws->stream = s;
-    ws->options = options;
     options->refs++;
-    ws->latency = -1;
-    ws->received = ws->beat = ws->moved = loop->now;
     wf_session_init(&ws->session, &loop->env, &s->out, client, &options->limits);
     s->driver = &driver;
     s->upper = ws;
