@@ -148,11 +148,12 @@ static inline bool wf_stream_can_send(const wf_stream *s)
     return s->fd >= 0 && s->error == WF_OK && !s->half_closed && !s->half_closing &&
            !s->mute;
 }
-/* Our end follows what is queued at once, and can leave with it in one segment. */
+/* Our end follows what is queued at once, and can leave with it in one segment. Not where
+ * the descriptor is closed: should anything be unread by then, the kernel sends a reset,
+ * and drops what it has kept back for our end. */
 static inline bool wf_stream_is_last(const wf_stream *s)
 {
-    return s->plain && (s->half_closing || s->finish == WF_FINISH_CLOSE ||
-                        s->finish == WF_FINISH_LINGER);
+    return s->plain && (s->half_closing || s->finish == WF_FINISH_LINGER);
 }
 /* Queues a copy. WF_CLOSED, WF_NOMEM. */
 enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n);
