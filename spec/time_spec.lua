@@ -120,6 +120,19 @@ describe("timeout", function()
    end, { ping_interval = 0, ping_timeout = 0 })
 end)
 
+-- Takes the head and the payload of a message in small pieces, for longer than LIMIT.
+local LIMIT = raw.hostile and 3 or 1.5
+local BIG = ("x"):rep(12 << 20) -- more than the system keeps
+local function sip(c)
+   local start, bytes = weft.now(), #BIG + (c.client and 10 or 14)
+   for _ = 1, bytes, 65536 do
+      assert(c.stream:receive(math.min(bytes, 65536)))
+      bytes = bytes - 65536
+      weft.sleep(LIMIT / 100)
+   end
+   assert(weft.now() - start > LIMIT, "it was taken at once")
+end
+
 describe("send_timeout", function()
    both("ends a send that a slow peer holds up; nothing of it was queued", function(ws, c)
       local n, message, code = fill(ws, ws.send)
@@ -140,23 +153,10 @@ describe("send_timeout", function()
       assert.is_true(sender:join(SOON))
    end, { send_timeout = raw.SOON, ping_interval = 0 })
 
-   -- Takes the head and the payload of a message in small pieces, for longer than send_timeout.
-   local LIMIT = raw.hostile and 3 or 1.5
-   local function sip(c, bytes)
-      local start = weft.now()
-      for _ = 1, bytes, 65536 do
-         assert(c.stream:receive(math.min(bytes, 65536)))
-         bytes = bytes - 65536
-         weft.sleep(LIMIT / 100)
-      end
-      assert(weft.now() - start > LIMIT, "it was taken at once")
-   end
-
    both("is not spent by a peer that takes a long message bit by bit", function(ws, c)
-      local big = ("x"):rep(12 << 20) -- more than the system keeps
-      assert(ws:send(big, "binary"))
+      assert(ws:send(BIG, "binary"))
       local behind = c.client and weft.spawn(ws.send, ws, "behind") or weft.spawn(ws.drain, ws)
-      sip(c, #big + (c.client and 10 or 14))
+      sip(c)
       assert.is_true(behind:join(SOON))
       if c.client then assert.equal("behind", c:take "text") end
    end, { send_timeout = LIMIT, ping_interval = 0 }, 60)
@@ -294,6 +294,16 @@ describe("idle_timeout", function()
 end)
 
 describe("close_timeout", function()
+   both("is not spent by a message that goes before, bit by bit", function(ws, c)
+      assert(ws:send(BIG, "binary"))
+      local closing = weft.spawn(ws.close, ws, 1000, "all sent")
+      sip(c)
+      assert.same({ 1000, "all sent" }, { c:take_close() })
+      c:bye(1000)
+      assert.is_true(closing:join(SOON))
+      assert.same({ 1000, "", true }, { ws:closed() })
+   end, { close_timeout = LIMIT, ping_interval = 0 }, 60)
+
    both("bounds the close handshake, and is told", function(ws, c)
       local reader = weft.spawn(ws.receive, ws)
       assert.is_true(ws:close(4000))

@@ -225,7 +225,7 @@ function weft.json(value, status, headers) end
 ---@field max_empty_fragments? integer default 1024, 0 to 16777216: of these, empty ones before the last; 1009 above
 ---@field ping_interval? number seconds, default 20, 0 to 86400: silence of the peer after which it is sent a ping; 0: none is sent
 ---@field ping_timeout? number seconds, default 20, 0 to 86400: the time it has to answer, else the connection ends; 0: for ever
----@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout"
+---@field close_timeout? number seconds, default 5, 0.01 to 86400: bounds the close handshake; after it the connection ends with 1006 "close timeout". What was sent before goes first: the time begins anew while the peer takes some of that
 ---@field idle_timeout? number seconds, default 0, 0 to 86400: the time without a message either way after which it is closed with 1001 "idle timeout"; pings do not count; 0: it may last
 ---@field send_timeout? number seconds, default 30, 0.01 to 86400: the time that `send` waits for a peer that takes nothing of what is queued; then it ends with "timeout", nothing of the message was queued, and the connection goes on. While the peer takes some of it, however slowly, the time begins anew. The same bounds an HTTP answer, whose connection ends then
 ---@field high_mark? integer bytes, default 65536, 1 to 1073741824: queued output above which `send` waits

@@ -476,6 +476,7 @@ void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
         wf_stream_abort(ws->stream, WF_NOMEM);
         return;
     }
+    ws->unsent = ws->stream->out.bytes;
     wf_stream_touch(ws->stream);
     wf_stream_set_timer(ws->stream, WF_MAX(ws->options->close_timeout, 0.001));
     if (ws->paused) /* the peer's close is behind what nobody took */

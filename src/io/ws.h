@@ -61,9 +61,12 @@ typedef struct wf_ws {
     double received;  /* when bytes last came */
     double ping_sent; /* the last ping, for its latency; 0: it was answered */
     double beat;      /* when the heartbeat last sent one */
-    double silent;    /* the first beat since bytes last came */
-    double moved;     /* when the last message came or went */
-    float latency;    /* of the last answered ping; negative: none yet */
+    union {
+        double silent; /* the first beat since bytes last came */
+        size_t unsent; /* once it closes: what was queued when last looked at */
+    };
+    double moved;  /* when the last message came or went */
+    float latency; /* of the last answered ping; negative: none yet */
     uint32_t ping_id;
     bool paused;    /* reading stopped: the inbox is full, or nobody takes what came */
     bool held;      /* of that, data that will be taken as it is asked for */

@@ -71,6 +71,24 @@ static bool is_forsaken(const wf_ws *ws, double now)
     return ws->stream->mute && now >= ws->moved + o->ping_interval + o->ping_timeout;
 }
 
+/* Our close is behind what was sent before: as long as the peer takes of that, be it only
+ * now that we look, its answer has not been waited for yet. */
+static bool is_leaving(wf_ws *ws)
+{
+    wf_stream *s = ws->stream;
+    size_t before = ws->unsent;
+    if (before == 0)
+        return false;
+    wf_stream_flush(s);
+    if (!ws->stream) /* it failed, and has ended */
+        return true;
+    ws->unsent = s->out.bytes;
+    if (ws->unsent >= before)
+        return false;
+    wf_stream_set_timer(s, WF_MAX(ws->options->close_timeout, 0.001));
+    return true;
+}
+
 void wf_ws_timer(wf_stream *s)
 {
     wf_ws *ws = s->upper;
@@ -80,7 +98,8 @@ void wf_ws_timer(wf_stream *s)
         return;
     }
     if (ws->session.state != WF_SESSION_OPEN) {
-        wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
+        if (!is_leaving(ws))
+            wf_stream_abort(s, WF_TIMEOUT); /* the peer's close did not come in time */
         return;
     }
     double beat = heartbeat(ws, now), next = WF_MIN(beat, idleness(ws, now));
