@@ -581,8 +581,7 @@ describe("a finalizer that runs", function()
             at(n, function() ws:close() end)
             core.topics_of(ws)
             collectgarbage("incremental", 200, 100, 13)
-            client:close()
-            app:close()
+            client:close() app:close()
          end
          print "closed in time"
       ]])
@@ -591,9 +590,8 @@ describe("a finalizer that runs", function()
    it("on the main thread is told that it cannot wait", function()
       pair.expect_output("false\tfalse\n", [[
          local waited, ran
-         setmetatable({}, { __gc = function()
-            waited, ran = pcall(weft.sleep, 0), pcall(weft.run, print)
-         end })
+         local function f() waited, ran = pcall(weft.sleep, 0), pcall(weft.run, print) end
+         setmetatable({}, { __gc = f })
          collectgarbage()
          print(waited, ran)
       ]])

@@ -227,6 +227,66 @@ describe("a process that forks", function()
    end)
 end)
 
+describe("a process that forks, too,", function()
+   it("keeps its connections on the main thread, whatever a child does", function()
+      local output = with_states [[
+         local server = states.new()
+         local port = server:run [=[
+            weft = require "weft"
+            app = weft.app { close_timeout = 1 }
+            app:websocket("/", function(ws) for m in ws:messages() do ws:send(m) end end)
+            return tostring(math.tointeger(select(2, app:listen "127.0.0.1:0")))
+         ]=]
+         local function serve() server:run "weft.sleep(0.05)" end
+         local ws
+         weft.spawn(function() ws = weft.connect("ws://127.0.0.1:" .. port) end)
+         repeat weft.sleep(0.01) serve() until ws
+         for _, child in ipairs {
+            function() ws = nil collectgarbage() end,
+            function() assert(not pcall(ws.close, ws)) end,
+            function() assert(not pcall(ws.send, ws, "child's")) end,
+            function() pcall(ws.send, ws, ("child's"):rep(10000)) end,
+            function() assert(not pcall(ws.try_send, ws, "child's")) end,
+         } do
+            local id = states.fork()
+            if id == 0 then
+               local ok = pcall(child)
+               collectgarbage()
+               states.quit(ok and 0 or 1)
+            end
+            assert(states.wait(id) == 0)
+            ws:send "parent's"
+            serve()
+            print(ws:receive(5))
+         end
+      ]]
+      assert.equal(("parent's\ttext\n"):rep(5), output)
+   end)
+
+   it("ends the loop of a task's child that goes on as if it were the parent", function()
+      local output = with_states [[
+         local app = weft.app { close_timeout = 1 }
+         app:websocket("/", function(ws) for m in ws:messages() do ws:send(m) end end)
+         local _, port = app:listen "127.0.0.1:0"
+         local id
+         local ok, err = pcall(weft.run, function()
+            local ws = assert(weft.connect("ws://127.0.0.1:" .. port))
+            id = states.fork()
+            if id == 0 then return end
+            for i = 1, 300 do
+               ws:send(tostring(i))
+               assert(ws:receive(5) == tostring(i))
+            end
+            ws:close()
+            app:close()
+         end)
+         if id == 0 then states.quit(not ok and err:find "forked" and 7 or 1) end
+         print(ok, err, states.wait(id))
+      ]]
+      assert.equal("true\tnil\t7\n", output)
+   end)
+end)
+
 describe("memory that runs out", function()
    it("in one allocation, any, leaves a state that goes on and closes", function()
       local dir = assert(states_module())

@@ -220,7 +220,7 @@ static int l_queue(lua_State *L)
     enum wf_error e = ws ? wf_ws_queue(ws, m.kind, m.data, m.len) : WF_CLOSED;
     if (e != WF_OK)
         return e == WF_CLOSED ? wf_websocket_fail(L, ws) : wf_fail(L, e, NULL);
-    wf_send_now(ws->object.loop);
+    wf_send_now(L, ws->object.loop);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -271,7 +271,7 @@ static int hub_publish(lua_State *L)
     enum wf_error e = wf_hub_publish(hub, &p, &reached);
     if (e != WF_OK)
         return wf_fail(L, e, NULL);
-    wf_send_now(hub->object.loop);
+    wf_send_now(L, hub->object.loop);
     lua_pushinteger(L, (lua_Integer)reached);
     return 1;
 }
@@ -354,7 +354,7 @@ static int hub_close(lua_State *L)
     const char *reason = luaL_optlstring(L, 3, "", &n);
     size_t most = (size_t)luaL_optinteger(L, 4, PTRDIFF_MAX);
     lua_pushinteger(L, (lua_Integer)wf_hub_close(hub_of(L), code, reason, n, most));
-    wf_send_now(hub_of(L)->object.loop);
+    wf_send_last(hub_of(L)->object.loop);
     return 1;
 }
 

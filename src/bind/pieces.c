@@ -217,7 +217,7 @@ static int write_step(lua_State *L, wf_writer *w, wf_ws *ws, size_t at)
     if (e != WF_OK)
         return fail_part(L, ws, e), fail_write(L, at);
     if (ws)
-        wf_send_now(ws->object.loop);
+        wf_send_now(L, ws->object.loop);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -259,7 +259,7 @@ static void give_up(wf_writer *w, wf_ws *ws)
     if (!ws || !wf_ws_is_open(ws, w->id))
         return;
     wf_ws_give_up(ws);
-    wf_send_now(ws->object.loop);
+    wf_send_last(ws->object.loop);
 }
 
 /* Ends the message; never waits. */
@@ -269,7 +269,7 @@ static enum wf_error finish(wf_writer *w, wf_ws *ws)
     enum wf_error e = open ? wf_ws_write(ws, NULL, 0, true) : WF_CLOSED;
     w->ended = true;
     if (e == WF_OK)
-        wf_send_now(ws->object.loop);
+        wf_send_last(ws->object.loop);
     else
         give_up(w, ws);
     return e;

@@ -90,6 +90,7 @@ static void run_loop(lua_State *L, wf_state *st, const wf_task *main)
 {
     while (st->tasks > 0 || st->loop->lingering > 0) {
         bool more = wf_run_turn(L, st);
+        wf_state_check_fork(L, st->loop); /* a task's child goes on here */
         if (wf_run_interrupted(L)) {
             unwind_all(L, st);
             lua_error(L);

@@ -80,6 +80,13 @@ wf_loop *wf_state_loop(lua_State *L)
     return st->loop;
 }
 
+void wf_state_check_fork(lua_State *L, const wf_loop *loop)
+{
+    if (wf_loop_forked(loop))
+        luaL_error(L, "weft: this process was forked from the one that owns the loop; "
+                      "start workers with a fresh Lua state instead");
+}
+
 /* -- classes and handles ----------------------------------------------------- */
 
 void wf_set_functions(lua_State *L, int module, const luaL_Reg *functions)
@@ -237,7 +244,7 @@ int wf_handle_close(lua_State *L)
     if (object) {
         object->handle = NULL;
         object->class->release(object);
-        wf_send_now(object->loop);
+        wf_send_last(object->loop);
     }
     return 0;
 }

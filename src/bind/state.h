@@ -133,11 +133,22 @@ static inline wf_object *wf_object_arg(lua_State *L, int arg, wf_class_id id)
 int wf_handle_close(lua_State *L);
 /* The method close(): the same, and true. [-0, +1, -] */
 int wf_handle_close_method(lua_State *L);
+/* The process has forked since the loop was made: an error. [-0, +0, raises] */
+void wf_state_check_fork(lua_State *L, const wf_loop *loop);
 /* Outside of a turn nobody else sends what was just queued. */
-static inline void wf_send_now(wf_loop *loop)
+static inline void wf_send_last(wf_loop *loop)
 {
     if (WF_UNLIKELY(!loop->turning))
         wf_loop_flush(loop);
+}
+/* The same for what is not said in closing: a forked child is told that it leaves
+ * nothing.
+ * [-0, +0, raises] */
+static inline void wf_send_now(lua_State *L, wf_loop *loop)
+{
+    if (WF_UNLIKELY(!loop->turning))
+        wf_state_check_fork(L, loop);
+    wf_send_last(loop);
 }
 
 /* Seconds from an optional argument: none or nil is INFINITY. [-0, +0, raises] */

@@ -262,7 +262,7 @@ static int send_step(lua_State *L, lua_KContext taken, bool first)
         if (e != WF_OK)
             return fail_send(L, s, e, taken);
         taken += (lua_KContext)n;
-        wf_send_now(s->object.loop);
+        wf_send_now(L, s->object.loop);
     }
     lua_pushinteger(L, last);
     return 1;
@@ -317,7 +317,7 @@ static int stream_shutdown(lua_State *L)
     int which = luaL_checkoption(L, 2, "both", how);
     if (!s || wf_stream_shutdown(s, which != 1, which != 2) != WF_OK)
         return wf_fail(L, WF_CLOSED, "closed");
-    wf_send_now(s->object.loop);
+    wf_send_now(L, s->object.loop);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -343,7 +343,7 @@ static int stream_linger(lua_State *L)
         wf_stream_class.destroy(&s->object);
     else
         wf_stream_finish(s, WF_FINISH_LINGER);
-    wf_send_now(s->object.loop);
+    wf_send_last(s->object.loop);
     return 1;
 }
 

@@ -171,15 +171,11 @@ static void run(wf_object *object)
 
 /* -- waiting ----------------------------------------------------------------- */
 
-static const char forked[] = "weft: this process was forked from the one that owns the "
-                             "loop; start workers with a fresh Lua state instead";
-
 void wf_task_check_loop(lua_State *L, wf_state *st)
 {
     if (!st->loop)
         luaL_error(L, "weft: the Lua state is closing");
-    if (wf_loop_forked(st->loop))
-        luaL_error(L, forked);
+    wf_state_check_fork(L, st->loop);
 }
 
 static bool is_main(lua_State *L)
@@ -274,6 +270,7 @@ static void turn_until_woken(lua_State *L, wf_state *st)
     const wf_waiter *waiter = &st->main->waiter;
     while (waiter->slot) {
         bool more = wf_run_turn(L, st);
+        wf_state_check_fork(L, st->loop);
         if (wf_run_interrupted(L)) {
             interrupt(L, st);
         } else if (!more && waiter->slot) {

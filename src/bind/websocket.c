@@ -170,7 +170,7 @@ static int hand_over(lua_State *L, wf_ws *ws)
         return 3;
     enum wf_error e = ws ? wf_ws_send(ws, m.kind, m.data, m.len) : WF_CLOSED;
     if (WF_LIKELY(e == WF_OK)) {
-        wf_send_now(ws->object.loop);
+        wf_send_now(L, ws->object.loop);
         lua_pushboolean(L, true);
         return 1;
     }
@@ -383,7 +383,7 @@ static int ws_close(lua_State *L)
     const char *reason = check_close_reason(L, 3, &n);
     if (ws) {
         wf_ws_close(ws, code, reason, n);
-        wf_send_now(ws->object.loop);
+        wf_send_last(ws->object.loop);
     }
     if (!ws || ws->ended || ws->closer || !can_wait(L)) {
         lua_pushboolean(L, true);
@@ -400,7 +400,7 @@ static int ws_leave(lua_State *L)
     bool failed = !lua_isnoneornil(L, 2);
     if (ws) {
         wf_ws_close(ws, failed ? WF_CLOSE_INTERNAL : WF_CLOSE_NORMAL, "", 0);
-        wf_send_now(ws->object.loop);
+        wf_send_last(ws->object.loop);
     }
     return 0;
 }

@@ -192,8 +192,8 @@ static void run_jobs(wf_jobs *jobs)
     while (object) {
         wf_object *next = object->next_ready;
         object->queued = false;
-        if (!object->dead)
-            object->class->run(object); /* may queue itself again */
+        if (!object->dead && !wf_loop_forked(object->loop)) /* a job may fork, too */
+            object->class->run(object);                     /* may queue itself again */
         object = next;
     }
 }
@@ -228,6 +228,8 @@ bool wf_loop_turn(wf_loop *loop)
 
 void wf_loop_flush(wf_loop *loop)
 {
+    if (wf_loop_forked(loop)) /* the connections are the parent's */
+        return;
     wf_stream_flush_dirty(loop);
     wf_outpool_end_turn(&loop->env.pool);
 }

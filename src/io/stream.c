@@ -461,7 +461,7 @@ static void flushed(wf_stream *s)
 
 void wf_stream_flush(wf_stream *s)
 {
-    if (s->fd < 0 || s->connecting)
+    if (s->fd < 0 || s->connecting || wf_loop_forked(s->object.loop))
         return;
     drain(s);
     flushed(s);

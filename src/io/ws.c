@@ -427,7 +427,8 @@ bool wf_ws_writes_directly(const wf_ws *ws, size_t n)
 {
     bool last = ws->object.loop->pump.left == 0;
     bool big = n >= DIRECT_ALWAYS || (n >= DIRECT_MIN && last);
-    return big && !ws->session.client && wf_stream_idle(ws->stream);
+    return big && !ws->session.client && wf_stream_idle(ws->stream) &&
+           !wf_loop_forked(ws->object.loop);
 }
 
 enum wf_error wf_ws_send(wf_ws *ws, unsigned op, const void *data, size_t n)
