@@ -63,10 +63,9 @@ static wf_task *task_new(wf_state *st)
     wf_task *t = malloc(sizeof *t);
     if (!t)
         return NULL;
-    *t = (wf_task){ .deadline = INFINITY,
-                    .until = INFINITY,
-                    .on_end = LUA_NOREF,
-                    .anchor = LUA_NOREF };
+    *t = (wf_task){
+        .deadline = INFINITY, .until = INFINITY, .on_end = LUA_NOREF, .anchor = LUA_NOREF
+    };
     wf_object_init(&t->object, &wf_task_class, st->loop);
     wf_waiter_init(&t->waiter, &t->object);
     return t;
