@@ -106,6 +106,23 @@ describe("responses", function()
       end)
    end)
 
+   it("to HEAD, and of 304, may tell of a body that the handler does not make", function()
+      run(function()
+         local peer = serve(function(app)
+            app:get("/", function(req)
+               return 200, { ["content-length"] = 6 }, req.method ~= "HEAD" and "hello\n" or nil
+            end)
+            app:get("/304", function() return 304, { ["content-length"] = 6 } end)
+         end)
+         peer:send "HEAD / HTTP/1.1\r\nhost: x\r\n\r\n"
+         local answer = peer:response "HEAD"
+         assert.same({ 200, "6" }, { answer.status, answer.headers["content-length"] })
+         peer:send "GET /304 HTTP/1.1\r\nhost: x\r\n\r\n"
+         assert.equal(304, peer:response "HEAD".status)
+         assert.equal("hello\n", peer:ask("GET", "/").body) -- nothing stands in between
+      end)
+   end)
+
    it("of 204 and 304 have neither body nor length", function()
       run(function()
          local peer = serve(function(app)

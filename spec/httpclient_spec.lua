@@ -368,6 +368,31 @@ describe("a streamed answer", function()
       end)
    end)
 
+   it("is closed by a loop that is left, and passed on, when its reader goes", function()
+      run(function()
+         local ended = weft.channel(2)
+         local base = origin.answers(function(stream)
+            stream:send "HTTP/1.1 200 OK\r\n\r\n"
+            repeat until not stream:send(("x"):rep(60000))
+            ended:send(true)
+         end)
+         local answer = assert(http.get(base, { stream = true }))
+         for _ in answer:chunks() do break end
+         assert.is_true(ended:receive(SOON))
+         assert.equal("closed", (select(3, answer:read())))
+         local app = server.app()
+         app:get("/", function() -- as a reverse proxy does
+            return 200, nil, assert(http.get(base, { stream = true })):chunks()
+         end)
+         local _, port = assert(app:listen "127.0.0.1:0")
+         local reader = server.dial(port)
+         reader:send "GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+         assert(reader.stream:receive(100000))
+         reader:close()
+         assert.is_true(ended:receive(SOON))
+      end)
+   end)
+
    it("that is closed early, or broke off, says so and leaves no connection", function()
       run(function()
          local base = origin.answers(

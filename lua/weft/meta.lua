@@ -1414,9 +1414,12 @@ function answer:values(name) end
 ---@return weft.Code? code "protocol" when it broke off, "timeout", "too_big" when it inflates beyond `max_ratio`, "closed" after `close`
 function answer:read() end
 
---- `for piece in answer:chunks() do`: raises when the body breaks off.
+--- `for piece in answer:chunks() do`: raises when the body breaks off. A loop that is left closes the
+--- answer; so does a client that goes away where a handler passes it on: `return 200, nil, answer:chunks()`.
 ---@return fun(self: weft.answer): string?
 ---@return weft.answer
+---@return nil
+---@return weft.answer closing
 function answer:chunks() end
 
 --- Closes its connection, unless the body has been read to its end: then that is kept for

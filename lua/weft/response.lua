@@ -193,7 +193,9 @@ local function announced(seen, actual)
    return number
 end
 
-local function length_of(body, seen)
+-- bare: a content is only told of (RFC 9110 8.6), by HEAD and 304.
+local function length_of(body, seen, bare)
+   if body == nil and bare then return announced(seen, nil) or 0 end
    if body == nil then return announced(seen, 0) end
    if type(body) == "string" then return announced(seen, #body) end
    if type(body) == "table" then return body.length end
@@ -227,7 +229,7 @@ local function head_of(plan, headers)
    local status = plan.status
    local lines = { ("HTTP/1.1 %d %s"):format(status, reasons[status] or "") }
    local seen = add_fields(lines, headers)
-   plan.length = length_of(plan.body, seen)
+   plan.length = length_of(plan.body, seen, plan.bare)
    if not seen.date then lines[#lines + 1] = "date: " .. date.now() end
    add_framing(lines, plan, seen)
    lines[#lines + 1] = "\r\n"
@@ -264,11 +266,12 @@ function response.plan(request, keep, status, headers, body, state, control, clo
    if is_source(body) and body.final then keep = false end
    local plan = { status = status, body = body, keep = keep, state = state,
       control = control, closing = closing,
-      version = request and request.version or "1.1" }
+      version = request and request.version or "1.1",
+      bare = status == 304 or request ~= nil and request.method == "HEAD" }
    headers = headers or {}
    local more = request and request.answer_fields
    plan.head = head_of(plan, more and merge(headers, more) or headers)
-   if request and request.method == "HEAD" then plan.body = nil end
+   if plan.bare then plan.body = nil end
    return plan
 end
 

@@ -127,9 +127,9 @@ local function next_chunk(self)
 end
 
 --- for piece in answer:chunks(): raises when the body breaks off, for else that would
--- look like its end.
+-- look like its end. A loop that is left closes the answer.
 function class:chunks()
-   return next_chunk, self
+   return next_chunk, self, nil, self
 end
 
 --- Closes the connection, unless the body was read to its end. Idempotent.
