@@ -57,6 +57,31 @@ describe("a session over Server-Sent Events and POST", function()
       end)
    end)
 
+   it("is one of no more than max_sessions, also where many wait for authorize at once", function()
+      run(function()
+         local all = weft.channel()
+         local app, port = channels { max_sessions = 2, authorize = function()
+            all:receive()
+            return true
+         end }
+         local list = {}
+         for i = 1, 5 do
+            list[i] = server.dial(port)
+            list[i]:send "GET /weft HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n"
+         end
+         eventually(function() return app:stats().requests == 5 end)
+         weft.sleep(0)
+         all:close()
+         local counts = {}
+         for _, one in ipairs(list) do
+            local status = one.stream:receive("*l"):match " (%d+) "
+            counts[status] = (counts[status] or 0) + 1
+         end
+         assert.same({ ["200"] = 2, ["503"] = 3 }, counts)
+         for _, one in ipairs(list) do one:close() end
+      end)
+   end)
+
    it("ends when its client says nothing for too long", function()
       run(function()
          local _, port = channels { session_timeout = 0.2 }

@@ -184,17 +184,25 @@ local function wants_events(request)
    return accept:lower():find("text/event-stream", 1, true) ~= nil
 end
 
+-- The answer where there are as many as may be.
+local function too_many(desk)
+   if desk.session_count < desk.limits.max_sessions then return nil end
+   return 503, { ["retry-after"] = 5 }, "too many sessions (max_sessions)\n"
+end
+
 local function answer_events(desk, route, request)
    local opts = desk.limits
    if not opts.fallback or not wants_events(request) then return upgrade.required() end
    if not upgrade.origin_allowed(route, request) then
       return 403, nil, "this origin is not in the option origins\n"
-   elseif desk.session_count >= opts.max_sessions then
-      return 503, { ["retry-after"] = 5 }, "too many sessions (max_sessions)\n"
    end
+   local status, headers, source = too_many(desk)
+   if status then return status, headers, source end
    local ok, data, fields, body = upgrade.authorize(opts, request, opts.hook_timeout)
    if not ok then return data, fields, body end
-   local status, headers, source = events.answer(desk.app, request,
+   status, headers, source = too_many(desk) -- others may have come meanwhile
+   if status then return status, headers, source end
+   status, headers, source = events.answer(desk.app, request,
       function(stream) open(desk, stream, request) end,
       { heartbeat = opts.heartbeat, data = data })
    for name, value in pairs(shared_with(request)) do headers[name] = value end
