@@ -286,16 +286,12 @@ bool wf_inflate_tailed(const wf_inflater *f)
 }
 
 /* RFC 7692 7.2.3.4: a final block is not the last one of the connection. What follows it
- * may still refer to what came before. */
+ * may still refer to what came before: the window stays where it is, for there may be one
+ * such block in every two bytes, and a copy of it for each would be a peer's to ask for.
+ */
 static bool go_on(wf_inflater *f)
 {
-    uint8_t *window = malloc(1u << WF_WINDOW_MAX);
-    uInt n = 0;
-    bool ok = window && inflateGetDictionary(&f->z, window, &n) == Z_OK &&
-              inflateReset(&f->z) == Z_OK &&
-              (n == 0 || inflateSetDictionary(&f->z, window, n) == Z_OK);
-    free(window);
-    return ok;
+    return inflateResetKeep(&f->z) == Z_OK;
 }
 
 long wf_inflate_read(wf_inflater *f, uint8_t *to, size_t room)
