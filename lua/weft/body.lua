@@ -16,8 +16,8 @@ local TRAILER_BYTES = 8192
 -- RFC 9110 8.6: several equal values may be taken for one.
 local function content_length(field)
    local first
-   for value in (field .. ","):gmatch("([^,]*),") do
-      value = trim(value)
+   for element in (field .. ","):gmatch("([^,]*),") do
+      local value = trim(element)
       if not value:find("^%d+$") or #value > 15 then return nil end
       first = first or value
       if value ~= first then return nil end
