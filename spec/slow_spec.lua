@@ -140,15 +140,23 @@ describe("a peer that never reads", function()
       c:close()
    end, opts)
 
-   both("may have one task wait; another one is told so", function(ws, c)
+   both("lets several tasks wait; each has its turn, and one that is cancelled none", function(ws, c)
       fill(ws, ("m"):rep(rounds(1000, 49000)))
-      local first = weft.spawn(ws.send, ws, "first")
+      local tasks, got, wanted = {}, {}, {}
+      for i = 1, 12 do
+         tasks[i] = weft.spawn(ws.send, ws, i .. (" "):rep(20000)) -- more than high_mark in all
+         if i ~= 5 then wanted[#wanted + 1] = i end
+      end
+      local waiting = weft.spawn(ws.drain, ws)
       weft.sleep(0)
-      local ok, message, code = ws:send "second"
-      assert.is_nil(ok)
-      assert.equal("busy", code, message)
-      repeat local f = c:read() until f.op == "text" and f.payload == "first"
-      assert.is_true(first:join(SOON))
+      tasks[5]:cancel()
+      repeat
+         local f = c:read()
+         if f.op == "text" then got[#got + 1] = tonumber(f.payload:match "^%d+") end
+      until #got == 11
+      assert.same(wanted, got)
+      for i, task in ipairs(tasks) do assert.equal(i ~= 5 or nil, (task:join(SOON))) end
+      assert.is_true(waiting:join(SOON))
    end, opts)
 
    both("forgets none of those that wait because another one came first", function(ws, c)

@@ -1084,13 +1084,14 @@ function ws:receive(timeout) end
 ---@return weft.websocket
 function ws:messages() end
 
---- Sends a message. Waits before it is queued while the peer is slow (`high_mark`).
+--- Sends a message. Waits before it is queued while the peer is slow (`high_mark`). Several tasks may
+--- wait so; each has its turn.
 ---@param data string
 ---@param kind? weft.Kind default "text"
 ---@param opts? weft.SendOptions
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "busy" when a writer is open, or another send waits; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
+---@return weft.Code? code "closed"; "utf8" when a text is not UTF-8; "busy" when a writer is open; "timeout" of `send_timeout` or a deadline: nothing of it was queued, and the connection can be used on
 function ws:send(data, kind, opts) end
 
 --- Sends a message unless it would have to wait.
@@ -1167,7 +1168,7 @@ function ws:buffered() end
 ---@param timeout? number seconds, by default `send_timeout`
 ---@return true? ok
 ---@return string? message
----@return weft.Code? code "timeout", "closed", "busy" (another task is sending)
+---@return weft.Code? code "timeout", "closed"
 function ws:drain(timeout) end
 
 --- What TLS has agreed on.

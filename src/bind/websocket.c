@@ -177,22 +177,24 @@ static int hand_over(lua_State *L, wf_ws *ws)
     return wf_websocket_fail_send(L, ws, e);
 }
 
+/* See wf_stream_is_moving. The connection may end here. [-0, +0, raises] */
+static bool still_moves(lua_State *L, lua_KContext before)
+{
+    wf_ws *ws = wf_websocket_of(L);
+    return ws && ws->stream && wf_stream_is_moving(L, ws->stream, (size_t)before);
+}
+
 static int send_step(lua_State *L, wf_ws *ws);
 
-/* before: the bytes that were queued when the wait began. */
+/* Of several that wait each looks again in its turn. before: the bytes that were queued
+ * when it began to wait. */
 static int send_k(lua_State *L, int status, lua_KContext before)
 {
     (void)status;
     enum wf_error e = wf_woken(L);
-    wf_ws *ws = wf_websocket_of(L);
-    if (e == WF_TIMEOUT) {
-        if (!ws || !ws->stream || !wf_stream_is_moving(L, ws->stream, (size_t)before))
-            return wf_fail_timeout(L, "send: the peer is slow");
-        return send_step(L, wf_websocket_of(L));
-    }
-    if (ws && wf_ws_choked(ws))
-        return wf_wait(L, &ws->stream->writer, send_k, before);
-    return hand_over(L, ws);
+    if (e == WF_TIMEOUT && !still_moves(L, before))
+        return wf_fail_timeout(L, "send: the peer is slow");
+    return send_step(L, wf_websocket_of(L));
 }
 
 /* [-0, +1|3, raises] */
@@ -212,8 +214,6 @@ static int ws_send(lua_State *L)
     luaL_checkstring(L, 2);
     wf_message_kind(L, 3);
     wf_message_options(L, 4);
-    if (ws->stream->writer)
-        return wf_fail_busy(L, "send on this connection");
     return send_step(L, ws);
 }
 
@@ -252,20 +252,17 @@ static int drain_patiently(lua_State *L, wf_ws *ws)
 static int drain_k(lua_State *L, int status, lua_KContext before)
 {
     (void)status;
-    wf_ws *ws = wf_websocket_of(L);
-    if (wf_woken(L) != WF_TIMEOUT)
-        return drain_step(L, ws, before);
-    if (!ws || !ws->stream || !wf_stream_is_moving(L, ws->stream, (size_t)before))
+    enum wf_error e = wf_woken(L);
+    if (e == WF_TIMEOUT && !still_moves(L, before))
         return wf_fail_timeout(L, "drain: the peer is slow");
-    return drain_patiently(L, wf_websocket_of(L));
+    wf_ws *ws = wf_websocket_of(L);
+    return before > 0 ? drain_patiently(L, ws) : drain_step(L, ws, 0);
 }
 
 static int ws_drain(lua_State *L)
 {
     wf_ws *ws = wf_websocket_of(L);
     double timeout = wf_opt_timeout(L, 2);
-    if (ws && wf_ws_choked(ws) && ws->stream->writer)
-        return wf_fail_busy(L, "send on this connection");
     if (lua_isnoneornil(L, 2) || !ws || !wf_ws_choked(ws))
         return drain_patiently(L, ws);
     wf_wait_begin(L, timeout);
