@@ -140,7 +140,7 @@ describe("a peer that never reads", function()
       c:close()
    end, opts)
 
-   both("lets several tasks wait; each has its turn, and one that is cancelled none", function(ws, c)
+   both("lets several tasks wait; each has its turn, a cancelled one none", function(ws, c)
       fill(ws, ("m"):rep(rounds(1000, 49000)))
       local tasks, got, wanted = {}, {}, {}
       for i = 1, 12 do
