@@ -234,6 +234,20 @@ describe("stream:receive", function()
       end)
    end)
 
+   it("gives its last words, whatever the peer said that nobody reads", function()
+      run(function()
+         for _, way in ipairs { "close", "linger" } do
+            local near, far = streams()
+            near:send "unread"
+            for _ = 1, 3 do weft.sleep(0) end -- it lies in the kernel
+            far:shutdown "receive"
+            far:send "last words"
+            far[way](far)
+            assert.same({ nil, "closed", "last words", "closed" }, { near:receive "*a" }, way)
+         end
+      end)
+   end)
+
    it("keeps a line's end for \"*L\"", function()
       run(function()
          local near, far = streams()

@@ -153,7 +153,9 @@ static inline bool wf_stream_can_send(const wf_stream *s)
  * and drops what it has kept back for our end. */
 static inline bool wf_stream_is_last(const wf_stream *s)
 {
-    return s->plain && (s->half_closing || s->finish == WF_FINISH_LINGER);
+    bool lingers =
+        s->finish == WF_FINISH_LINGER && !s->eof; /* else it is closed at once */
+    return s->plain && (s->half_closing || lingers);
 }
 /* Queues a copy. WF_CLOSED, WF_NOMEM. */
 enum wf_error wf_stream_write(wf_stream *s, const void *p, size_t n);
