@@ -1191,7 +1191,7 @@ function ws:closed() end
 --- Gets what is published on a topic from now on; for a pattern, on all that match. A
 --- connection that several of its subscriptions match gets each message once. Topics are the
 --- server's: on a client this raises. Asks the topic's `authorize_subscribe`, and may wait in it.
----@param topic string a name or a pattern; see `weft.app:topic`
+---@param topic string a name or a pattern; see `weft.app:topic`. What is neither raises; where a peer said it, that ends its connection by 1011, unless you look before
 ---@param opts? weft.SubscribeOptions
 ---@return true|weft.Resumed? ok `true`, also when it was subscribed already; on a topic with history where it is
 ---@return string? message
@@ -1627,9 +1627,10 @@ function sub:close() end
 --- refused); a string, nil, or a function that is called for piece after piece until it returns
 --- nil: behind it may stand what belongs to it in a generic `for`: state, control, and a closing value,
 --- which is closed however it ends (`return 200, nil, io.lines(path, "L")`). When the client goes away the iterator
---- is ended where it waits. The handler raises: 500 is answered, without saying why, and the request with
---- the traceback goes to `weft.on_error`. HEAD is answered by the handler of GET, OPTIONS by weft; a path that has
---- other methods gets 405.
+--- is ended where it waits; a handler is not, so what waits long for a client belongs into the iterator.
+--- The handler raises: 500 is answered, without saying why, and the request with the traceback goes to
+--- `weft.on_error`. HEAD is answered by the handler of GET, which may tell `content-length` without a body
+--- then; OPTIONS by weft; a path that has other methods, and no file, gets 405.
 ---@class weft.app
 local app = {}
 

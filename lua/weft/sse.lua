@@ -37,14 +37,10 @@ end
 
 -- Each line of the data is a field of its own; whoever reads joins them with LF.
 local function add_lines(parts, prefix, text)
-   if not text:find "[\r\n]" then
-      parts[#parts + 1] = prefix .. text .. "\n"
-      return
+   if text:find "[\r\n]" then -- by gsub, for a peer may send a million of them
+      text = text:gsub("\r\n?", "\n"):gsub("\n", "\n" .. prefix)
    end
-   text = text:gsub("\r\n?", "\n")
-   for line in (text .. "\n"):gmatch "([^\n]*)\n" do
-      parts[#parts + 1] = prefix .. line .. "\n"
-   end
+   parts[#parts + 1] = prefix .. text .. "\n"
 end
 
 local known = { event = true, id = true, retry = true }
