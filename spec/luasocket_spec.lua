@@ -172,6 +172,17 @@ describe("weft.socket", function()
       end)
    end)
 
+   it("ends a task that is cancelled within the finalizer of a try", function()
+      run(function()
+         local task = weft.spawn(socket.protect(function()
+            socket.newtry(function() weft.sleep(SOON) end)(nil, "failed")
+         end))
+         weft.sleep(0)
+         task:cancel()
+         assert.same({ nil, "cancelled", "cancelled" }, { task:join() })
+      end)
+   end)
+
    it("is no one's by accident", function()
       local before = package.loaded.socket
       package.loaded.socket = {}

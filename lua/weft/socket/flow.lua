@@ -1,17 +1,22 @@
 -- flow: what LuaSocket's protocol modules build on: exceptions that protect() turns back
 -- into nil and a message, and the sources and sinks of its ltn12.
 
+local core = require "weft.core"
+
 local flow = {}
 
 -- What try() raises: { message }, known by its metatable.
 local exception = { __tostring = function(self) return tostring(self[1]) end }
 
 --- newtry(f) -> try: returns its arguments, unless the first is nil or false: then it calls
--- f and raises the second for protect().
+-- f and raises the second for protect(). What f raises is nobody's, unless its task is cancelled.
 function flow.newtry(finalizer)
    return function(...)
       if (...) then return ... end
-      if finalizer then pcall(finalizer) end
+      if finalizer then
+         local ok, err = pcall(finalizer)
+         if not ok and core.is_cancel(err) then error(err, 0) end
+      end
       error(setmetatable({ (select(2, ...)) }, exception), 0)
    end
 end
