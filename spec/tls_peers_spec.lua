@@ -90,6 +90,28 @@ describe("openssl s_client", function()
       end)
    end
 
+   it("may take new keys (RFC 8446 4.6.3), but not again and again with nothing to say", function()
+      run(function()
+         local listener = keep(assert(weft.listen("tls://127.0.0.1:0", {
+            tls = { cert = P "good.pem", key = P "good.key" } })))
+         local _, port = listener:getsockname()
+         -- what comes of 20 times "k", each read by itself, and a line; and of 40 times
+         local command = process.command({ "openssl", "s_client", "-connect",
+            "127.0.0.1:" .. port }, { foreign = true })
+         local child = process.start({ "sh", "-c", [[
+            keys() { n=$1; while [ $n -gt 0 ]; do echo k; sleep 0.02; n=$((n - 1)); done; }
+            { sleep 0.5; keys 20; echo line; sleep 0.1; keys 40; sleep 5; } | eval "$1"]],
+            "s_client", command }, { foreign = true, limit = PATIENCE })
+         local stream = keep(assert(listener:accept()))
+         assert.equal("line", stream:receive "*l")
+         local data, message, _, code = stream:receive "*l"
+         assert.is_nil(data)
+         assert.equal("too many key updates", message)
+         assert.equal("tls", code)
+         child:stop()
+      end, PATIENCE)
+   end)
+
    it("shows its certificate", function()
       local child, port = greeter "require"
       s_client(port, { "-cert", P "alice.pem", "-key", P "alice.key" }, "one\\n")

@@ -58,11 +58,13 @@ static long read_below(wf_tls *below, void *p, size_t n)
 }
 
 /* A socket that gave less than asked has no more now: that saves the call that would
- * say EAGAIN. */
+ * say EAGAIN. One that never ends is left for others in between: records need not bring
+ * anything, and OpenSSL would go on to the first that does. */
 static long read_socket(wf_tls *t, void *p, size_t n)
 {
     long k = t->dry ? -EAGAIN : wf_socket_transport.read(t->stream, p, n);
-    t->dry = k < (long)n;
+    t->read += k > 0 ? (size_t)k : 0;
+    t->dry = k < (long)n || t->read >= WF_READ_BYTES;
     return k;
 }
 
@@ -165,6 +167,7 @@ static void prepare(wf_tls *t)
 {
     for (; t; t = t->below) {
         t->dry = t->full = t->follows = false;
+        t->read = 0;
         t->err = 0;
     }
     errno = 0;
@@ -247,6 +250,7 @@ static long tls_read(wf_stream *s, void *p, size_t n)
         int result = SSL_read_ex(t->ssl, (char *)p + got, n - got, &k);
         if (result == 1) {
             got += k;
+            t->idle = 0;
             continue;
         }
         long why = read_nothing(s, t, result);

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #define MAX_SESSIONS 256 /* that a client keeps per context */
+#define MAX_IDLE 32      /* messages of TLS's own in a row, behind the handshake */
 #define TICKET_KEYS 80   /* bytes; OpenSSL has them as one block */
 
 static const unsigned char session_context[] = "weft";
@@ -482,12 +483,26 @@ static bool prepare_client(wf_tls *tls)
     return true;
 }
 
+/* RFC 8446 4.6: what may come behind the handshake, new keys above all, is dear. Nobody
+ * needs many of them without data in between, but for keeping others waiting. */
+static void count_message(int sent, int version, int type, const void *p, size_t n,
+                          SSL *ssl, void *arg)
+{
+    wf_tls *tls = SSL_get_app_data(ssl);
+    (void)version, (void)p, (void)n, (void)arg;
+    if (sent || type != SSL3_RT_HANDSHAKE || !tls->open || ++tls->idle <= MAX_IDLE)
+        return;
+    ERR_raise(ERR_LIB_SSL, SSL_R_TOO_MANY_KEY_UPDATES);
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
 SSL *wf_tls_ssl_new(wf_tls *tls)
 {
     tls->ssl = SSL_new(tls->context->ctx[0]);
     if (!tls->ssl)
         return NULL;
     SSL_set_app_data(tls->ssl, tls);
+    SSL_set_msg_callback(tls->ssl, count_message);
     if (tls->context->server)
         SSL_set_accept_state(tls->ssl);
     else if (!prepare_client(tls))

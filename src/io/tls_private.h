@@ -40,6 +40,8 @@ typedef struct wf_tls {
     size_t clear;          /* bytes of output queued before it: they leave as they are */
     unsigned long failure; /* OpenSSL's code, once it has failed */
     int err;               /* errno of the socket, for OpenSSL to pass through */
+    size_t read;           /* bytes, by the call of OpenSSL under way */
+    unsigned idle;         /* messages of TLS's own since data came last */
     bool open, failed;     /* the handshake is done */
     bool alone;            /* nobody waits for it: a failure ends the stream */
     char *shown;    /* the names of a certificate that is for another host, or NULL */
