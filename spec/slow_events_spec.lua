@@ -215,8 +215,12 @@ for kind, connect in pairs(open) do
             local app, path, port = serve()
             local c = connect(app, path, port)
             local big = ("7 "):rep(MIB)
-            assert.equal(1, app:publish("t.1", big))
-            assert.equal(big, (c.next()))
+            for _, before in ipairs { {}, { message(1), message(2) } } do
+               for _, one in ipairs(before) do app:publish("t.1", one) end
+               assert.equal(1, app:publish("t.1", big))
+               for _, one in ipairs(before) do assert.equal(one, (c.next())) end
+               assert.equal(big, (c.next()))
+            end
             for i = 1, 40 do assert.equal(1, app:publish("t.1", message(i))) end
             assert.equal(40, #drain(c, 40))
          end, 60)

@@ -391,7 +391,7 @@ function weft.json(value, status, headers) end
 
 --- Options of `ws:subscribe`.
 ---@class weft.SubscribeOptions
----@field since? table `{ epoch =, offset = }`, as a client had it last: it is sent what it missed, if all of it is there
+---@field since? table `{ epoch =, offset = }`, as a client had it last: it is sent what it missed, if all of it is there, before what is sent behind this call. Raw messages bear no offset: each that is kept is one further
 ---@field params? table handed to `authorize_subscribe`
 ---@field presence? weft.Member who it is, on a topic with presence: seen by `app:presence`, the topic's `on_change`, and clients of channels. Subscribing again changes it
 
@@ -1085,7 +1085,8 @@ function ws:receive(timeout) end
 function ws:messages() end
 
 --- Sends a message. Waits before it is queued while the peer is slow (`high_mark`). Several tasks may
---- wait so; each has its turn.
+--- wait so; each has its turn. A loop that does nothing else has to end by it, or it outlives its
+--- connection: `while ws:send(os.date()) do weft.sleep(1) end`.
 ---@param data string
 ---@param kind? weft.Kind default "text"
 ---@param opts? weft.SendOptions

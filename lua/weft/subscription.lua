@@ -49,9 +49,10 @@ local function bounds_of(self, rules)
    return self.bounds
 end
 
--- Who takes what comes is not slow, whatever one turn brings.
-local function is_in_time(self, message)
-   return self.reading and (self.backlog.count == 0 or self.backlog.bytes + #message <= self.most)
+-- Who takes what comes is not slow, whatever one turn brings: as much as hard_mark, and then one
+-- message more, of any size.
+local function is_in_time(self)
+   return self.reading and self.backlog.bytes <= self.most
 end
 
 --- What a listener is called with: false when it does not get the message.
@@ -60,7 +61,7 @@ local function take(self, message, info, rules)
    local item = { message = message, info = info }
    if bounds.policy == "latest" then item.key = info.topic .. "\0" .. (info.key or "") end
    local taken = true
-   if is_in_time(self, message) then waiting:append(item) else taken = waiting:put(item, bounds) end
+   if is_in_time(self) then waiting:append(item) else taken = waiting:put(item, bounds) end
    self.dropped = waiting.dropped
    if taken == nil then
       self.why = bounds.why
