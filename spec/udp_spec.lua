@@ -82,6 +82,20 @@ describe("weft.udp", function()
       end)
    end)
 
+   it("leaves others their turn in a flood, also of who polls", function()
+      run(function()
+         local a, port = bound()
+         local b = keep(weft.udp())
+         a:settimeout(0)
+         for i = 1, 150 do b:sendto(tostring(i), "127.0.0.1", port) end
+         local n, seen = 0, nil
+         weft.spawn(function() seen = n end)
+         while a:receive() do n = n + 1 end
+         assert.equal(150, n)
+         assert.is_true(seen > 0 and seen < 150)
+      end)
+   end)
+
    it("says that a datagram is too big", function()
       run(function()
          local _, port = bound()

@@ -9,6 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Datagrams that one socket gives in a turn, so that a flood of them leaves time for the
+ * others. */
+#define TURN_DATAGRAMS 64
+
 static void destroy(wf_object *object)
 {
     wf_udp *u = (wf_udp *)object;
@@ -26,6 +30,7 @@ static void destroy(wf_object *object)
 static void run(wf_object *object)
 {
     wf_udp *u = (wf_udp *)object;
+    u->budget = TURN_DATAGRAMS;
     wf_wake(&u->reader, WF_OK);
     wf_wake(&u->writer, WF_OK);
 }
@@ -48,6 +53,7 @@ wf_udp *wf_udp_new(wf_loop *loop)
     wf_object_init(&u->object, &wf_udp_class, loop);
     u->fd = -1;
     u->timeout = INFINITY;
+    u->budget = TURN_DATAGRAMS;
     ev_init(&u->io, on_io);
     return u;
 }
@@ -97,6 +103,10 @@ static int failure(wf_udp *u)
 long wf_udp_receive(wf_udp *u, void *p, size_t n, wf_sockaddr *from)
 {
     ssize_t k;
+    if (u->budget == 0) { /* its job has it looked at again in the next turn */
+        wf_loop_ready(&u->object);
+        return -EAGAIN;
+    }
 #ifdef __linux__
     const int flags = MSG_TRUNC; /* recv(2): the result is the real length */
 #else
@@ -113,6 +123,7 @@ long wf_udp_receive(wf_udp *u, void *p, size_t n, wf_sockaddr *from)
     from->len = m.msg_namelen;
     if (k < 0)
         return failure(u);
+    u->budget--;
     if ((m.msg_flags & MSG_TRUNC) && (size_t)k <= n)
         return (long)n + 1; /* longer, who knows by how much */
     return k;

@@ -15,6 +15,7 @@ typedef struct wf_udp {
     ev_io io;
     int fd; /* -1: nothing needed one yet */
     int family;
+    unsigned budget; /* datagrams that it may still give in this turn */
     bool connected;
     bool lost; /* the system had no memory to watch it with */
     wf_waiter *reader, *writer;
