@@ -33,11 +33,16 @@ static inline void absorb(state *s, uint64_t word)
     s->v0 ^= word;
 }
 
-/* In the order of the machine: the same bytes need only give the same hash here. */
+/* In the order of the machine, since the same bytes need only give the same hash here;
+ * but the highest byte is that of the eighth, or free for the length. */
 static inline uint64_t load(const uint8_t *p, size_t n)
 {
     uint64_t word = 0;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    memcpy((uint8_t *)&word + (sizeof word - n), p, n);
+#else
     memcpy(&word, p, n);
+#endif
     return word;
 }
 
