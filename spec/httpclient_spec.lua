@@ -418,6 +418,25 @@ describe("a streamed answer", function()
 end)
 
 describe("the options of weft.http", function()
+   it("idle_timeout is not spent by a long body that is taken bit by bit", function()
+      run(function()
+         local body = ("x"):rep(24 << 20) -- much more than the system keeps
+         local limit, took = os.getenv "WEFT_HOSTILE_GC" and 3 or 1.5, nil
+         local base = origin.serve(function(stream)
+            local start = weft.now()
+            repeat until stream:receive "*l" == ""
+            for _ = 1, #body, 65536 do
+               assert(stream:receive(65536))
+               weft.sleep(limit / 150)
+            end
+            took = weft.now() - start
+            stream:send "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+         end)
+         assert.equal("ok", assert(http.post(base, body, { idle_timeout = limit })).body)
+         assert(took > limit, "it was taken at once")
+      end)
+   end)
+
    local rows = {
       { { method = "GE T" }, "must be a method" },
       { { method = "CONNECT" }, "CONNECT is not for scripts" },

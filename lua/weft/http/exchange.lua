@@ -47,7 +47,7 @@ local function await_head(wire, opts)
       local sending = wire.sender
       if head or code ~= "timeout" or not sending then return head, message, code end
       if core.now() - began < left - 0.01 then return nil, message, code end
-      left = sending.progress + opts.idle_timeout - core.now()
+      left = sending:patience()
       if left <= 0 then return nil, message, code end
    end
 end
@@ -90,7 +90,7 @@ end
 -- Sends the request: true, and the answer's head if that came already. Where sending
 -- broke, reading tells why.
 local function send(wire, hop, opts)
-   wire.stream:settimeout(opts.idle_timeout)
+   wire.stream:settimeout(opts.idle_timeout, "b")
    local ok, all = send_head(wire, hop)
    if not ok or all then return true end
    if hop.expects then

@@ -10,7 +10,8 @@ local sender = {}
 -- What the stream takes without waiting.
 local AT_ONCE = 64 << 10
 
--- { stream=, hop=, timeout=, task=, done=, raised=, progress= when something last left }
+-- { stream=, hop=, timeout=, task=, done=, raised=, progress= when something last left, putting= whether
+-- something is to leave now }
 local class = {}
 class.__index = class
 
@@ -20,7 +21,10 @@ end
 
 -- Between two pieces nothing is half sent, so a failure leaves no bytes to regret.
 local function put(self, data)
-   if not self.stream:send(data) then return false end
+   self.putting = true
+   local sent = self.stream:send(data)
+   self.putting = false
+   if not sent then return false end
    self.progress = core.now()
    return true
 end
@@ -97,13 +101,20 @@ end
 function sender.start(stream, hop, timeout)
    local self = setmetatable({ stream = stream, hop = hop, timeout = timeout, done = false,
       progress = core.now() }, class)
-   stream:settimeout(timeout)
+   stream:settimeout(timeout, "b")
    if type(hop.body) == "string" and #hop.body <= AT_ONCE then
       self.done = put(self, hop.body)
    else
       self.task = core.spawn(work, self)
    end
    return self
+end
+
+--- How long silence may last from now on. What is to leave has that time itself, and anew while any
+-- of it does; that it gave up is seen soon.
+function class:patience()
+   if self.putting then return self.timeout / 4 end
+   return self.progress + self.timeout - core.now()
 end
 
 --- Sends no more. The connection is of no use then.
