@@ -10,8 +10,8 @@ local sender = {}
 -- What the stream takes without waiting.
 local AT_ONCE = 64 << 10
 
--- { stream=, hop=, timeout=, task=, done=, raised=, progress= when something last left, putting= whether
--- something is to leave now }
+-- { stream=, hop=, timeout=, task=, done=, raised=, progress= when something last left,
+-- putting= whether something is to leave now }
 local class = {}
 class.__index = class
 
