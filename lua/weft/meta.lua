@@ -288,7 +288,7 @@ function weft.json(value, status, headers) end
 ---@field handshake_timeout? number seconds, default 10, 0.01 to 86400: from accept to the end of the first head, in all; for later heads from their first byte
 ---@field keepalive_timeout? number seconds, default 75, 0.01 to 86400: from a response to the first byte of the next head
 ---@field body_timeout? number seconds, default 30, 0.01 to 86400: reading the body of a request, in all, by `req:chunks` each wait for more; 408
----@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413
+---@field max_body? integer bytes, default 1048576, 0 to 1073741824: the body of a request; 413. Where it is much more, `body_timeout` should be, too, or the handler takes it by `req:chunks`
 
 --- Options of `weft.app`; those of connections and handshakes are the defaults of its WebSocket routes and of
 --- channels. Its `authorize` is not asked for other routes, which have their own; a hook of `app:before` is
