@@ -237,6 +237,28 @@ describe("the main thread", function()
       assert.equal("timeout", (select(3, tcp:connect("127.0.0.1", port))))
    end))
 
+   it("cannot wait in a hook of its own wait, and tells it there", bounded(function()
+      local near, far = pair.streams()
+      local _ <close> = pair.closer { near, far }
+      local app, url = echo_app()
+      local ws = assert(weft.connect(url))
+      local main, fine, err = coroutine.running(), nil, nil
+      weft.spawn(function()
+         debug.sethook(main, function()
+            debug.sethook(main)
+            fine, err = pcall(weft.sleep, 0)
+            ws:close() -- without waiting, there
+         end, "c")
+         weft.sleep(0.01)
+         far:send "hello"
+      end)
+      assert.equal("hello", near:receive(5))
+      assert.is_false(fine)
+      assert.truthy(err:find "in a hook")
+      assert.is_nil((ws:receive(5)))
+      app:close()
+   end))
+
    it("may use weft.run in between", bounded(function()
       local near, far = pair.streams()
       local _ <close> = pair.closer { near, far }

@@ -196,6 +196,8 @@ static const char *obstacle(lua_State *L, const wf_state *st)
         return "in on_error or a finalizer; use weft.spawn there";
     if (t || !is_main(L))
         return "in a coroutine that is not a task; start it with weft.spawn";
+    if (wf_task_main_waits(st))
+        return "in a hook, where its thread waits already; use weft.spawn there";
     return NULL;
 }
 

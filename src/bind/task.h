@@ -52,6 +52,11 @@ static inline bool wf_task_in_finalizer(lua_State *L)
 {
     return lua_gc(L, LUA_GCCOUNT) < 0;
 }
+/* The main thread waits: what it runs meanwhile is a hook's. */
+static inline bool wf_task_main_waits(const wf_state *st)
+{
+    return st->main && st->main->waiter.slot;
+}
 /* In k: why it was woken; raises when the task was cancelled. [-0, +0, raises] */
 enum wf_error wf_woken(lua_State *L);
 /* In k, before wf_woken: who waited, for those with something to let go of; raises

@@ -338,7 +338,8 @@ static bool can_wait(lua_State *L)
 {
     wf_state *st = wf_state_of(L);
     return st->current ? st->current->co == L && lua_isyieldable(L)
-                       : !st->loop->turning && !wf_task_in_finalizer(L);
+                       : !st->loop->turning && !wf_task_in_finalizer(L) &&
+                             !wf_task_main_waits(st);
 }
 
 static bool is_close_code(lua_Integer code)
