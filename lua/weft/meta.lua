@@ -808,7 +808,8 @@ function listener:close() end
 local stream = {}
 
 --- Sends bytes: `data:sub(i, j)`. Waits while more than 64 KiB are queued for a slow peer;
---- what is queued leaves at the end of the loop's turn.
+--- what is queued leaves at the end of the loop's turn. Where several tasks have something to send, let them
+--- hand it to one that sends, by a `weft.channel`: while a send waits, another one is "busy".
 ---@param data string
 ---@param i? integer default 1
 ---@param j? integer default -1
