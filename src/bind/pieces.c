@@ -200,8 +200,6 @@ static int write_step(lua_State *L, wf_writer *w, wf_ws *ws, size_t at)
         if (!ws || !wf_ws_is_open(ws, w->id)) {
             e = WF_CLOSED;
         } else if (wf_ws_choked(ws)) {
-            if (ws->stream->writer)
-                return wf_fail_busy(L, "send on this connection"), fail_write(L, at);
             wf_wait_begin(L, ws->options->send_timeout);
             w->busy = true;
             lua_settop(L, 2);
