@@ -266,7 +266,7 @@ describe("chunks():", function()
       ws:close()
       c:close()
       sender:join()
-   end, nil, 60)
+   end, { close_timeout = raw.time(0.2) }, 60)
 
    it("on the main thread", function()
       local script = [[
