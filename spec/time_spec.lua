@@ -294,6 +294,8 @@ describe("idle_timeout", function()
 end)
 
 describe("close_timeout", function()
+   local once = raw.time(0.7)
+
    both("is not spent by a message that goes before, bit by bit", function(ws, c)
       assert(ws:send(BIG, "binary"))
       local closing = weft.spawn(ws.close, ws, 1000, "all sent")
@@ -314,6 +316,14 @@ describe("close_timeout", function()
       assert.equal(4000, (c:take_close()))
       assert.is_true((c:is_over()))
    end, { close_timeout = 0.05 })
+
+   both("is waited for once", function(ws)
+      local began = weft.now()
+      assert.is_true(ws:close())
+      assert.same({ 1006, "close timeout", false }, { ws:closed() })
+      local took = weft.now() - began
+      assert.is_true(took > 0.99 * once and took < 1.8 * once, took)
+   end, { close_timeout = once })
 
    both("goes on where the task that closes is cut short", function(ws, c)
       local ok, _, code = weft.deadline(0.02, ws.close, ws, 4000)

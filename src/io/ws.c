@@ -463,8 +463,8 @@ static void muted(wf_stream *s)
     wf_wake(&s->writer, WF_OK);
 }
 
-static const wf_driver driver = { readable,        wf_ws_timer, stream_gone,
-                                  wf_pending_feed, muted,       false };
+static const wf_driver driver = { readable,      wf_ws_timer, stream_gone,
+                                  wf_ws_drained, muted,       false };
 
 void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
 {
@@ -478,6 +478,7 @@ void wf_ws_close(wf_ws *ws, unsigned code, const char *reason, size_t n)
         return;
     }
     ws->unsent = ws->stream->out.bytes;
+    ws->stream->hungry = true;
     wf_stream_touch(ws->stream);
     wf_stream_set_timer(ws->stream, WF_MAX(ws->options->close_timeout, 0.001));
     if (ws->paused) /* the peer's close is behind what nobody took */

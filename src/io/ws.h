@@ -156,8 +156,9 @@ enum wf_error wf_ws_write(wf_ws *ws, const void *data, size_t n, bool last);
  * connection is closed with 1011, as there is no other way to tell the peer. */
 void wf_ws_give_up(wf_ws *ws);
 
-/* For ws.c: its driver's timer, and the reason of a connection that was idle. */
+/* For ws.c: its driver's calls, and the reason of a connection that was idle. */
 void wf_ws_timer(wf_stream *s);
+void wf_ws_drained(wf_stream *s);
 extern const char wf_ws_too_idle[];
 
 /* For ws_pieces.c: drops the first message of the inbox. */

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "io/pending.h"
+
 enum wf_error wf_ws_ping(wf_ws *ws)
 {
     uint32_t id = ws->ping_id + 1;
@@ -87,6 +89,19 @@ static bool is_leaving(wf_ws *ws)
         return false;
     wf_stream_set_timer(s, WF_MAX(ws->options->close_timeout, 0.001));
     return true;
+}
+
+/* From here on its answer is waited for. */
+void wf_ws_drained(wf_stream *s)
+{
+    wf_ws *ws = s->upper;
+    if (!ws || ws->ended || ws->session.state == WF_SESSION_OPEN) {
+        wf_pending_feed(s);
+        return;
+    }
+    ws->unsent = s->out.bytes;
+    s->hungry = ws->unsent > 0;
+    wf_stream_set_timer(s, WF_MAX(ws->options->close_timeout, 0.001));
 }
 
 void wf_ws_timer(wf_stream *s)
