@@ -129,6 +129,28 @@ describe("stream:receive", function()
       end)
    end)
 
+   it("leaves others their turn where one buffer holds thousands of lines", function()
+      run(function()
+         local far = sent(("\n"):rep(5000), true)
+         assert.equal("", far:receive())
+         local n, seen = 1, nil
+         weft.spawn(function() seen = n end)
+         while far:receive() do n = n + 1 end
+         assert.equal(5000, n)
+         assert.is_true(seen > 1 and seen < 5000)
+      end)
+   end)
+
+   it("goes on at once below what cannot yield", function()
+      run(function()
+         local far = sent(("\n"):rep(5000))
+         assert.equal("", far:receive())
+         local n = select(2, ("x"):rep(4000):gsub("x", function() assert(far:receive()) end))
+         assert.equal(4000, n)
+         assert.equal("", far:receive())
+      end)
+   end)
+
    it("gives what had come before the peer's end, and after it nothing", function()
       run(function()
          local far = sent("ab\ncd", true)

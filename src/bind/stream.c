@@ -4,6 +4,7 @@
  */
 #include "bind/stream.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,6 +72,8 @@ static wf_stream *stream_of(lua_State *L)
 {
     return (wf_stream *)wf_handle_check(L)->object;
 }
+
+#define RECEIVES_IN_A_ROW 250 /* at most 255 */
 
 /* Or a number of bytes. */
 enum { RECEIVE_LINE = -1, RECEIVE_ALL = -2, RECEIVE_WHOLE_LINE = -3 };
@@ -151,12 +154,25 @@ static int receive_k(lua_State *L, int status, lua_KContext want)
     return receive_step(L, want, false);
 }
 
+/* There is what it wants, but a buffer full of empty lines is a hundred thousand: others
+ * go first. [-0, +1, raises] */
+static int give_way(lua_State *L, wf_stream *s, lua_KContext want)
+{
+    s->in_a_row = 0;
+    wf_wait_begin(L, INFINITY);
+    wf_stream_rest(s);
+    return wf_wait(L, &s->reader, receive_k, want);
+}
+
 /* [-0, +1|4, raises] */
 static int receive_step(lua_State *L, lua_KContext want, bool first)
 {
     wf_stream *s = stream_of(L);
     size_t n = s ? satisfied(s, want) : 0;
+    if (n > 0 && s->in_a_row >= RECEIVES_IN_A_ROW && wf_can_wait(L))
+        return give_way(L, s, want);
     if (n > 0) {
+        s->in_a_row += s->in_a_row < RECEIVES_IN_A_ROW;
         push_input(L, s, n, want == RECEIVE_LINE);
         return 1;
     }
@@ -166,6 +182,7 @@ static int receive_step(lua_State *L, lua_KContext want, bool first)
         return fail_receive(L, s, "more than max_receive bytes", "too_big");
     if (first || s->stepwise)
         wf_wait_begin(L, s->timeout);
+    s->in_a_row = 0;
     return wf_stream_wait_read(L, s, receive_k, want);
 }
 

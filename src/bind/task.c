@@ -201,6 +201,11 @@ static const char *obstacle(lua_State *L, const wf_state *st)
     return NULL;
 }
 
+bool wf_can_wait(lua_State *L)
+{
+    return !obstacle(L, wf_state_of(L));
+}
+
 wf_task *wf_task_party(lua_State *L, wf_state *st)
 {
     wf_task_check_loop(L, st);

@@ -41,6 +41,8 @@ extern const wf_class wf_task_class;
  * deadline. [-0, +0, raises]
  */
 wf_task *wf_wait_begin(lua_State *L, double timeout);
+/* Whether it would not be that error. [-0, +0, -] */
+bool wf_can_wait(lua_State *L);
 /*
  * Suspends the caller in the slot (which must be empty) until it is woken, then
  * goes on in k. Call as `return wf_wait(...)`; the Lua stack stays as it is.

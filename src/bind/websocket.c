@@ -333,15 +333,6 @@ static int close_k(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* Where the caller can wait: it may be a finalizer, or on_error. */
-static bool can_wait(lua_State *L)
-{
-    wf_state *st = wf_state_of(L);
-    return st->current ? st->current->co == L && lua_isyieldable(L)
-                       : !st->loop->turning && !wf_task_in_finalizer(L) &&
-                             !wf_task_main_waits(st);
-}
-
 static bool is_close_code(lua_Integer code)
 {
     return code > 0 && code < 65536 && wf_close_code_valid((unsigned)code);
@@ -383,7 +374,7 @@ static int ws_close(lua_State *L)
         wf_ws_close(ws, code, reason, n);
         wf_send_last(ws->object.loop);
     }
-    if (!ws || ws->ended || ws->closer || !can_wait(L)) {
+    if (!ws || ws->ended || ws->closer || !wf_can_wait(L)) {
         lua_pushboolean(L, true);
         return 1;
     }

@@ -253,8 +253,19 @@ static void discard(wf_stream *s)
         wf_stream_abort(s, WF_CLOSED);
 }
 
+void wf_stream_rest(wf_stream *s)
+{
+    s->resting = true;
+    wf_loop_ready(&s->object);
+}
+
 static void raw_readable(wf_stream *s, bool ready)
 {
+    if (s->resting) {
+        s->resting = false;
+        wf_wake_now(&s->reader, WF_OK);
+        return;
+    }
     if (!ready)
         return;
     if (!s->reader) { /* nobody asks: TCP pushes back */

@@ -96,7 +96,9 @@ struct wf_stream {
     bool resuming : 1;   /* the writer was woken and goes on next: nobody gets between */
     bool stalled : 1;    /* blocked until the transport has received something */
     bool mute : 1;       /* see wf_driver.muted */
+    bool resting : 1;    /* its reader gives way: it goes on in the next turn */
     uint8_t finish;      /* wf_finish */
+    uint8_t in_a_row;    /* receives that did not wait */
     enum wf_error error; /* why the descriptor is gone */
     uint32_t searched;   /* bytes of `in` that have no line's end */
     wf_outq out;
@@ -183,7 +185,8 @@ void wf_stream_finish(wf_stream *s, wf_finish how);
 /* Closes now; queued output is lost. */
 void wf_stream_abort(wf_stream *s, enum wf_error error);
 
-/* For raw streams: more bytes are wanted. */
+/* For raw streams: who waits in `reader` has what it wants, but others go first. */
+void wf_stream_rest(wf_stream *s);
 extern const wf_driver wf_raw_driver;
 extern const wf_class wf_stream_class;
 
