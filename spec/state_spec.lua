@@ -263,6 +263,23 @@ describe("a process that forks, too,", function()
       assert.equal(("parent's\ttext\n"):rep(5), output)
    end)
 
+   it("ends a child's copy of a group, which cannot wait any more", function()
+      local output = with_states [[
+         local id
+         local function body(g)
+            g:spawn(weft.sleep, 0.05)
+            id = states.fork()
+         end
+         local function in_task() return weft.run(function() weft.group(body) end) end
+         for _, run in ipairs { function() return weft.group(body) end, in_task } do
+            local ok, err = pcall(run)
+            if id == 0 then states.quit(not ok and err:find "forked" and 7 or 1) end
+            print(ok, states.wait(id))
+         end
+      ]]
+      assert.equal("true\t7\ntrue\t7\n", output)
+   end)
+
    it("ends the loop of a task's child that goes on as if it were the parent", function()
       local output = with_states [[
          local app = weft.app { close_timeout = 1 }
