@@ -226,10 +226,10 @@ static int write_k(lua_State *L, int status, lua_KContext at)
     wf_writer *w = wf_class_check(L, 1, WF_CLASS_WRITER);
     wf_woken_task(L);
     w->busy = false;
-    wf_ws *ws = websocket_of(L);
+    const wf_ws *ws = websocket_of(L);
     bool late = wf_woken(L) == WF_TIMEOUT;
     size_t before = (size_t)lua_tointeger(L, 3);
-    if (late && !(ws && ws->stream && wf_stream_is_moving(L, ws->stream, before))) {
+    if (late && !wf_stream_is_moving(L, ws ? ws->stream : NULL, before)) {
         wf_fail_timeout(L, "write: the peer is slow");
         return fail_write(L, (size_t)at);
     }

@@ -141,8 +141,7 @@ static inline void wf_send_last(wf_loop *loop)
     if (WF_UNLIKELY(!loop->turning))
         wf_loop_flush(loop);
 }
-/* The same for what is not said in closing: a forked child is told that it leaves
- * nothing.
+/* The same, but not in closing: a forked child is told that nothing of it leaves.
  * [-0, +0, raises] */
 static inline void wf_send_now(lua_State *L, wf_loop *loop)
 {

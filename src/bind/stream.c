@@ -243,7 +243,7 @@ static int fail_send(lua_State *L, wf_stream *s, enum wf_error e, lua_Integer ta
 
 bool wf_stream_is_moving(lua_State *L, wf_stream *s, size_t before)
 {
-    if (wf_time() >= wf_woken_task(L)->deadline)
+    if (!s || wf_time() >= wf_woken_task(L)->deadline)
         return false;
     wf_stream_flush(s);
     return s->out.bytes < before;

@@ -31,7 +31,8 @@ static inline bool wf_stream_at_end(const wf_stream *s)
 void wf_stream_consume(wf_stream *s, size_t n);
 /* In k, when the time that a peer may take nothing is over, and no deadline of the
  * task's: whether it has taken some of the bytes that were queued before, or takes some
- * now; then its time begins anew. The stream may end here. [-0, +0, raises] */
+ * now; then its time begins anew. The stream may end here. NULL: gone. [-0, +0, raises]
+ */
 bool wf_stream_is_moving(lua_State *L, wf_stream *s, size_t before);
 /* Waits for bytes, then goes on in k; wf_wait_begin came before. As wf_wait. */
 int wf_stream_wait_read(lua_State *L, wf_stream *s, lua_KFunction k, lua_KContext ctx);

@@ -180,8 +180,8 @@ static int hand_over(lua_State *L, wf_ws *ws)
 /* See wf_stream_is_moving. The connection may end here. [-0, +0, raises] */
 static bool still_moves(lua_State *L, lua_KContext before)
 {
-    wf_ws *ws = wf_websocket_of(L);
-    return ws && ws->stream && wf_stream_is_moving(L, ws->stream, (size_t)before);
+    const wf_ws *ws = wf_websocket_of(L);
+    return wf_stream_is_moving(L, ws ? ws->stream : NULL, (size_t)before);
 }
 
 static int send_step(lua_State *L, wf_ws *ws);

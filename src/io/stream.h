@@ -155,8 +155,7 @@ static inline bool wf_stream_can_send(const wf_stream *s)
  * and drops what it has kept back for our end. */
 static inline bool wf_stream_is_last(const wf_stream *s)
 {
-    bool lingers =
-        s->finish == WF_FINISH_LINGER && !s->eof; /* else it is closed at once */
+    bool lingers = s->finish == WF_FINISH_LINGER && !s->eof; /* at its end it is closed */
     return s->plain && (s->half_closing || lingers);
 }
 /* Queues a copy. WF_CLOSED, WF_NOMEM. */
